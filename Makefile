@@ -1,0 +1,50 @@
+# Everything runs in .venv, made by plain pip. TORCH_INDEX=URL takes torch from an index of CPU builds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH_INDEX ?=
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check serve bench clean
+
+help: ## Show what make can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## Make .venv with everything: engine, command, checks
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	$(PIP) install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) install --quiet -c constraints.txt -e '.[engine,cli]' --group dev
+	@touch $@
+
+demo: install ## Train, save, resume bit for bit, and see a failed resume leave nothing
+	@mkdir -p out
+	$(BIN)/tinkex demo --plot out/loss.png
+
+test: install ## Run the tests, with the coverage gate
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: install ## Format, lint, types, arrows between rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+serve: install ## Serve the embedded engine on http://127.0.0.1:8080, keeping its runs in ./out/engine
+	$(BIN)/tinkex serve --root out/engine
+
+bench: install ## Measure against named rivals in the same run
+	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## Remove what make made
+	rm -rf $(VENV) build dist out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

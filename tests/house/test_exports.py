@@ -1,0 +1,28 @@
+"""The names that users import, frozen: adding is easy, renaming breaks them."""
+
+import importlib
+
+import pytest
+
+ROOMS = {
+    "tinkex.protocol": """
+        AdamParams ApiKey ChildSpec Datum EncodedTextChunk Err ErrorCategory ErrorKind LoraConfig ModelInput Ok Request
+        Result TensorData TinkerPath TinkexError check_data messages replies validation wire
+    """,
+    "tinkex.actors": """
+        AbandonReason ChildSpec Deferred Down GenRef GenServer Outcome Pending Reply ServiceClient ServiceClientProxy
+        ServiceClientRef Supervisor SupervisorProxy TrainingClient TrainingClientProxy TrainingClientRef exposed on
+    """,
+    "tinkex.engine": """
+        BUILTIN_MODEL Engine EngineConfig EngineError EngineThread LORA_ALPHA app running_engine serve
+    """,
+    "tinkex.actors.testing": "Clock DeadlockError Runtime SeededScheduler Timer VirtualClock runtime",
+    "tinkex.cli": "main",
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_rooms_names_are_these(room: str) -> None:
+    module = importlib.import_module(room)
+    assert sorted(module.__all__) == sorted(ROOMS[room].split())
+    assert all(hasattr(module, name) for name in module.__all__)
