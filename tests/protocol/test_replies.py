@@ -1,0 +1,57 @@
+import copy
+import pickle
+from typing import Any
+
+import msgspec
+import pytest
+
+from tinkex.protocol import TensorData, replies
+
+CHECKPOINT = replies.Checkpoint("tinker://r/weights/x", "weights/x", "training", "2026-11-24T03:00:00Z")
+LEASE = replies.LeaseReport("m", "s", "expiring", 1.5, "unload was answered 503")
+CHILD = replies.ChildInfo("id", "urn:uuid:1", "Worker", "permanent", alive=True)
+
+# Positional, in the order that users unpack and match by.
+GOOD: list[Any] = [
+    replies.SavedState("p"),
+    replies.LoadedState("p", "m"),
+    replies.SavedSamplerWeights("p", None),
+    replies.ForwardBackwardOutput("R", [{"logprobs": TensorData([1.0])}], {"loss:sum": 1.0}),
+    replies.OptimStepOutput({"norm": 1.0}),
+    replies.ModelInfo("m", "base", True, 8, "tok", "arch"),
+    replies.UnloadedModel("m"),
+    replies.SupportedModel("base", 1024),
+    replies.ServerCapabilities([replies.SupportedModel("base", None)]),
+    replies.CheckpointInfo("p", "base", True, 8, True, True, False),
+    CHECKPOINT,
+    replies.CheckpointList([CHECKPOINT]),
+    replies.DeletedCheckpoint("p"),
+    replies.CheckpointTtl("p", None),
+    LEASE,
+    replies.LeakReport([LEASE]),
+    replies.OperationStatus("optim_step", "polling", 3, 1.5, "req-1"),
+    replies.ActorStatus("urn:uuid:1", "ready", "s", "m", 4, [replies.OperationStatus("save_weights", "sending")]),
+    CHILD,
+    replies.ChildList([CHILD]),
+    replies.ChildCounts(2, 1, 0, 1),
+    replies.ChildStopped("id"),
+]
+
+
+def test_every_reply_is_tried_here() -> None:
+    assert {type(reply).__name__ for reply in GOOD} == set(replies.__all__)
+
+
+@pytest.mark.parametrize("reply", GOOD)
+def test_a_reply_is_a_documented_frozen_value(reply: msgspec.Struct) -> None:
+    assert type(reply).__doc__
+    for twin in (copy.copy(reply), copy.deepcopy(reply), pickle.loads(pickle.dumps(reply))):
+        assert twin == reply
+    with pytest.raises(AttributeError):
+        setattr(reply, reply.__struct_fields__[0], None)
+
+
+def test_a_reply_matches_by_position() -> None:
+    match replies.LoadedState("p", "m"):
+        case replies.LoadedState(path, model_id):
+            assert (path, model_id) == ("p", "m")
