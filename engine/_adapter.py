@@ -1,0 +1,118 @@
+"""One LoRA adapter: its weights, pending gradients and optimizer state in flat buffers."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tinkex.engine._adamw import Moments, adamw_step, clip
+from tinkex.engine._errors import OperationFailed
+from tinkex.engine._layout import Layout
+from tinkex.engine._losses import LOSSES
+from tinkex.engine._model import Decoder, Lora
+from tinkex.protocol import AdamParams
+
+
+@dataclass(frozen=True)
+class Example:
+    """One datum as tensors: tokens and targets [T] int64, the other inputs [T] float32."""
+
+    tokens: Tensor
+    targets: Tensor
+    inputs: Mapping[str, Tensor]
+
+
+class Adapter:
+    """A trainable LoRA adapter over a frozen decoder. Lives in the compute thread.
+
+    Weights, gradient and both moments are one float32 buffer each; the A and B of every module are views.
+    """
+
+    def __init__(self, layout: Layout, seed: int) -> None:
+        self.layout = layout
+        self.weights = torch.zeros(layout.size)
+        self.grad = torch.zeros(layout.size)
+        self.moments = Moments.zeros(layout.size)
+        self.pending = False
+        """Whether ``grad`` has anything that no step has used yet."""
+        source = torch.Generator().manual_seed(seed)
+        pairs: dict[str, tuple[Tensor, Tensor]] = {}
+        first = torch.empty(0)
+        for slot in layout.slots:
+            span = slice(slot.offset, slot.offset + slot.size)
+            view = self.weights[span].view(slot.shape)
+            if slot.part == "lora_A":
+                bound = 1.0 / math.sqrt(slot.shape[1])
+                view.uniform_(-bound, bound, generator=source)
+            view.requires_grad_(True)
+            view.grad = self.grad[span].view(slot.shape)
+            if slot.part == "lora_A":
+                first = view
+            else:
+                pairs[slot.module] = (first, view)
+        self._lora = Lora(pairs, layout.scale)
+
+    def run(
+        self, decoder: Decoder, examples: list[Example], loss_fn: str, config: Mapping[str, float], *, backward: bool
+    ) -> tuple[list[Tensor], float]:
+        """Pass over ``examples`` one by one, in order; return each one's logprobs [T] and the sum of the losses.
+
+        With ``backward`` the gradients are added to ``grad``, in the same order, so that no chunking of a batch
+        changes a bit of them.
+
+        Raises:
+            OperationFailed: naming the datum whose loss is no finite number, or that the gradients are none.
+        """
+        outputs: list[Tensor] = []
+        total = 0.0
+        if backward:
+            self.pending = True
+        for index, example in enumerate(examples):
+            with torch.set_grad_enabled(backward):
+                logits = decoder.forward(example.tokens, self._lora)
+                scores = functional.log_softmax(logits, dim=-1)
+                logprobs = scores.gather(-1, example.targets.unsqueeze(-1)).squeeze(-1)
+                loss = LOSSES[loss_fn](logprobs, example.inputs, config)
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise OperationFailed(f"the {loss_fn} loss of data[{index}] is {value}; no gradient can come of it")
+                if backward:
+                    loss.backward()  # type: ignore[no-untyped-call]
+            outputs.append(logprobs.detach())
+            total += value
+        if backward and not finite(self.grad):
+            raise OperationFailed(f"the gradients of the {loss_fn} loss have NaN or infinite values")
+        return outputs, total
+
+    def step(self, params: AdamParams) -> float:
+        """Apply the pending gradients once and clear them; return their L2 norm before clipping.
+
+        Without pending gradients the step is taken with zeros: the moments decay.
+
+        Raises:
+            OperationFailed: where weights are no finite numbers afterwards.
+        """
+        norm = clip(self.grad, params.grad_clip_norm)
+        with torch.no_grad():
+            adamw_step(self.weights, self.grad, self.moments, params)
+        self.grad.zero_()
+        self.pending = False
+        if not finite(self.weights):
+            raise OperationFailed(f"step {self.moments.step} made weights NaN or infinite; is its learning rate right?")
+        return norm
+
+    def restore(self, weights: Tensor, moments: Moments | None, grad: Tensor | None) -> None:
+        """Take over flat ``weights``, and moments and pending gradients or, for None, fresh ones."""
+        size = self.layout.size
+        self.weights.copy_(weights)
+        self.grad.copy_(torch.zeros(size) if grad is None else grad)
+        self.pending = grad is not None
+        self.moments = Moments.zeros(size) if moments is None else moments
+
+
+def finite(buffer: Tensor) -> bool:
+    """Whether every element is a finite number."""
+    return bool(torch.isfinite(buffer).all())

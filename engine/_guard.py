@@ -1,0 +1,78 @@
+"""Who may speak to the engine at all: decided from a request's head, before anything reads its body."""
+
+import hmac
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from litestar.types import Send
+
+from tinkex.engine._config import EngineConfig
+from tinkex.engine._errors import Refusal
+from tinkex.protocol import wire
+
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
+_JSON: Final = frozenset({"application/json"})
+
+
+def check_head(config: EngineConfig, method: str, path: str, headers: Mapping[str, str]) -> None:
+    """Refuse what this engine does not serve: pure.
+
+    Raises:
+        Refusal: 400 and 403 for foreign hosts and origins, 401 without the key, 413 and 415 for bodies.
+    """
+    host = headers.get("host", "")
+    if not _own_host(config, host):
+        raise Refusal(403, "this server is not known by the name in the Host header; use its own address")
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise Refusal(403, "requests from other origins are not served")
+    if path.startswith("/api/v1") and not _has_key(config, headers.get("x-api-key", "")):
+        raise Refusal(401, "the X-API-Key header is missing or wrong")
+    if method in _WRITES:
+        _check_body(config, headers)
+
+
+def _check_body(config: EngineConfig, headers: Mapping[str, str]) -> None:
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in _JSON:
+        raise Refusal(415, f"the body must be application/json, not {media or 'untyped'}")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(415, "compressed bodies are not supported")
+    length = headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > config.max_body_bytes:
+        raise Refusal(413, f"the body is larger than {config.max_body_bytes} bytes; send fewer data at once")
+
+
+def _own_host(config: EngineConfig, host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    if name is None:
+        return False
+    if name in config.hosts:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return config.any_address
+
+
+def _has_key(config: EngineConfig, key: str) -> bool:
+    return config.api_key is None or hmac.compare_digest(config.api_key.reveal().encode(), key.encode())
+
+
+def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers of an ASGI scope by their lower-case names."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+
+
+async def answer(send: Send, refusal: Refusal) -> None:
+    """Send a refusal as a whole response."""
+    body = wire.encode(wire.ErrorReply(refusal.detail))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

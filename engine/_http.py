@@ -1,0 +1,113 @@
+"""Between HTTP and the engine: the one place that reads and writes bodies."""
+
+import asyncio
+import hashlib
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from tinkex.engine._config import owner_of
+from tinkex.engine._engine import Engine
+from tinkex.engine._errors import Refusal, told
+from tinkex.protocol import TinkexError, wire
+
+log = structlog.get_logger("tinkex.engine")
+
+Http: TypeAlias = Request[Any, Any, Any]
+Reply: TypeAlias = Response[bytes]
+T = TypeVar("T")
+
+PREFIX: Final = "/api/v1"
+JSON: Final = "application/json"
+_PASSING: Final = frozenset({425, 503})
+
+
+def engine_of(request: Http) -> Engine:
+    """Return the engine that serves a request."""
+    return cast("Engine", request.app.state.engine)
+
+
+def owner_in(request: Http) -> str:
+    """Return the owner whose key a request carries."""
+    return owner_of(request.headers.get("x-api-key", ""))
+
+
+async def read(request: Http, into: type[T]) -> tuple[T, bytes]:
+    """Read a request's body; return it and the digest of path and body that recognises a repeat.
+
+    Raises:
+        Refusal: 400 that says where the body is wrong.
+    """
+    raw = await request.body()
+    try:
+        body = wire.decode(raw, into)
+    except TinkexError as error:
+        raise Refusal(400, error.message) from error
+    return body, hashlib.sha256(request.scope["path"].encode() + b"\0" + raw).digest()
+
+
+def reply(body: object, status: int = 200) -> Reply:
+    """Write a body; statuses that pass say when to come again."""
+    headers = {"retry-after": "1"} if status in _PASSING else {}
+    return Response(wire.encode(body), media_type=JSON, status_code=status, headers=headers)
+
+
+def segment(request: Http, name: str) -> str:
+    """Return a segment of the request's path."""
+    return cast("str", request.path_params[name])
+
+
+def whole_number(request: Http, name: str, default: int, low: int, high: int) -> int:
+    """Read a number of the query.
+
+    Raises:
+        Refusal: 400.
+    """
+    text = cast("str", request.query_params.get(name, str(default)))
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
+        raise Refusal(400, f"{name} must be {low} to {high}, not {text[:32]!r}")
+    return int(text)
+
+
+async def gone_away(request: Http) -> None:
+    """Return once the client has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def first_of(work: "asyncio.Task[T]", hang_up: "asyncio.Task[None]") -> T | None:
+    """Return the result of ``work``, or None if the client hangs up first; both tasks have ended then."""
+    try:
+        await asyncio.wait((work, hang_up), return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else None
+    finally:
+        for task in (work, hang_up):
+            task.cancel()
+        await asyncio.gather(work, hang_up, return_exceptions=True)
+
+
+def _refused(_request: Http, refusal: Refusal) -> Reply:
+    return reply(wire.ErrorReply(refusal.detail), refusal.status)
+
+
+def _http_error(_request: Http, error: HTTPException) -> Reply:
+    return reply(wire.ErrorReply(error.detail), error.status_code)
+
+
+def _broke(request: Http, error: Exception) -> Reply:
+    log.error("request broke", path=request.scope["path"], traceback=told(error))
+    return reply(wire.ErrorReply("internal error; the server's log tells more"), 500)
+
+
+EXCEPTION_HANDLERS: Final[dict[int | type[Exception], Any]] = {
+    Refusal: _refused,
+    HTTPException: _http_error,
+    Exception: _broke,
+}
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """A body of which nothing is read, or an empty answer."""

@@ -1,0 +1,197 @@
+"""The numbered requests of a model: checked, put in order, queued. Lives on the event loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from tinkex.engine._errors import Refusal
+from tinkex.engine._executor import Job
+from tinkex.engine._records import CheckpointRow
+from tinkex.engine._registry import Model
+from tinkex.engine._validation import check_adam, check_name, check_pass, check_seq_id, check_ttl
+from tinkex.protocol import TinkerPath, wire
+
+if TYPE_CHECKING:
+    from tinkex.engine._compute import Compute
+    from tinkex.engine._engine import Engine
+
+    Work = Callable[[Compute], msgspec.Struct]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who asks for what under which number."""
+
+    model: Model
+    seq_id: int
+    digest: bytes
+    """Of the request's path and body."""
+    operation: str
+    owner: str = ""
+
+    @property
+    def label(self) -> str:
+        """The request's name in errors."""
+        return f"{self.operation} (number {self.seq_id})"
+
+
+def run_pass(engine: "Engine", order: Order, work: wire.ForwardBackwardInput, *, backward: bool) -> wire.UntypedFuture:
+    """Queue a forward pass, or a forward and backward pass."""
+
+    def prepare(_request_id: str) -> "Work":
+        config = check_pass(work, order.model.base)
+        model_id = order.model.model_id
+        return lambda compute: compute.run(model_id, work.data, work.loss_fn, config, backward=backward)
+
+    return _submit(engine, order, prepare, poisons=backward)
+
+
+def optim_step(engine: "Engine", order: Order, body: wire.OptimStepRequest) -> wire.UntypedFuture:
+    """Queue an optimizer step."""
+
+    def prepare(_request_id: str) -> "Work":
+        if body.optimizer_params is not None:
+            raise Refusal(400, "optimizer_params are not supported; send adam_params")
+        check_adam(body.adam_params)
+        return lambda compute: compute.step(order.model.model_id, body.adam_params)
+
+    return _submit(engine, order, prepare, poisons=True)
+
+
+def save_weights(engine: "Engine", order: Order, body: wire.SaveWeightsRequest) -> wire.UntypedFuture:
+    """Queue a checkpoint to train on."""
+    return _submit_save(engine, order, "weights", body, overwrite=body.overwrite)
+
+
+def save_for_sampler(engine: "Engine", order: Order, body: wire.SaveWeightsForSamplerRequest) -> wire.UntypedFuture:
+    """Queue a checkpoint to sample from."""
+    return _submit_save(engine, order, "sampler_weights", body, overwrite=False)
+
+
+def load_weights(
+    engine: "Engine", order: Order, source: CheckpointRow | Refusal, *, optimizer: bool
+) -> wire.UntypedFuture:
+    """Queue a load into a model that has done nothing yet; ``source`` is what was found under the path."""
+    model = order.model
+
+    def prepare(_request_id: str) -> "Work":
+        if order.seq_id != FIRST:
+            raise Refusal(
+                400,
+                f"load_weights is not permitted with seq_id {order.seq_id}: a load must be a model's first request; "
+                "create a new model and load into that one",
+            )
+        if isinstance(source, Refusal):
+            raise source
+        if source.base_model != model.base.name or source.lora.shape != model.lora.shape:
+            raise Refusal(
+                400,
+                f"{source.path} is {source.lora.shape} over {source.base_model}, but model {model.model_id} is "
+                f"{model.lora.shape} over {model.base.name}; create a model like the checkpoint",
+            )
+
+        path = source.path
+
+        def work(compute: "Compute") -> wire.LoadWeightsResult:
+            compute.load(model.model_id, path, engine.wall(), optimizer=optimizer)
+            return wire.LoadWeightsResult(path, model.model_id)
+
+        return work
+
+    return _submit(engine, order, prepare, poisons=True)
+
+
+def save_result(row: CheckpointRow) -> wire.SaveWeightsResult | wire.SaveWeightsForSamplerResult:
+    """Return the result of the save that made a checkpoint."""
+    return wire.SaveWeightsResult(row.path) if row.kind == "weights" else wire.SaveWeightsForSamplerResult(row.path)
+
+
+FIRST: Final = 1
+
+
+def _submit_save(
+    engine: "Engine",
+    order: Order,
+    kind: Literal["weights", "sampler_weights"],
+    body: wire.SaveWeightsRequest | wire.SaveWeightsForSamplerRequest,
+    *,
+    overwrite: bool,
+) -> wire.UntypedFuture:
+    model = order.model
+
+    def prepare(request_id: str) -> "Work":
+        if body.path is None:
+            raise Refusal(400, "this server cannot sample yet: give the weights a name in 'path'")
+        check_name("path", body.path)
+        check_ttl(body.ttl_seconds)
+        row = CheckpointRow(
+            path=str(TinkerPath(model.model_id, kind, body.path)),
+            run_id=model.model_id,
+            kind=kind,
+            owner=order.owner,
+            base_model=model.base.name,
+            lora=model.lora,
+            has_optimizer=kind == "weights",
+            user_metadata=body.user_metadata,
+            seq_id=order.seq_id,
+            digest=order.digest.hex(),
+            request_id=request_id,
+        )
+
+        def work(compute: "Compute") -> msgspec.Struct:
+            compute.save(row, engine.wall(), body.ttl_seconds, overwrite=overwrite)
+            return save_result(row)
+
+        return work
+
+    path = f"tinker://{model.model_id}/{kind}/{body.path}"
+    return _submit(engine, order, prepare, saves=path)
+
+
+def _submit(
+    engine: "Engine",
+    order: Order,
+    prepare: "Callable[[str], Work]",
+    *,
+    poisons: bool = False,
+    saves: str | None = None,
+) -> wire.UntypedFuture:
+    """Take a request into the order of its model, or recognise it.
+
+    ``prepare`` checks it and returns its work; what it refuses uses up no number.
+
+    Raises:
+        Refusal: 400 for what ``prepare`` refuses and for numbers that cannot be, 410 once the model is unloading.
+    """
+    model, sequencer, now = order.model, order.model.sequencer, engine.clock()
+    check_seq_id(order.seq_id)
+    verdict = sequencer.judge(order.seq_id, order.digest)
+    if verdict == "repeat":
+        return wire.UntypedFuture(sequencer.ticket(order.seq_id), model.model_id)
+    if verdict != "new":
+        raise Refusal(400, f"seq_id {order.seq_id} of model {model.model_id} {_VERDICTS[verdict]}")
+    if model.unloading is not None:
+        raise Refusal(410, f"model {model.model_id} was unloaded; create a new one, or load one of its checkpoints")
+    engine.check_open()
+    request_id = engine.futures.open()
+    try:
+        work = prepare(request_id)
+    except Refusal:
+        engine.futures.cancel(request_id)
+        raise
+    job = Job(request_id, work, model.model_id, order.label, poisons=poisons, saves=saves)
+    if saves is not None:
+        engine.saving[saves] = engine.saving.get(saves, 0) + 1
+    for ready in sequencer.accept(order.seq_id, order.digest, request_id, job, now):
+        engine.executor.put(ready)
+    engine.touch(model)
+    return wire.UntypedFuture(request_id, model.model_id)
+
+
+_VERDICTS: Final = {
+    "conflict": "was used for another request; take a new number",
+    "late": "comes too late: later numbers were answered; take a new number",
+    "far": "is too far ahead: lower numbers are missing",
+}

@@ -1,0 +1,177 @@
+"""Models and their numbered requests over HTTP."""
+
+import asyncio
+
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
+
+from tinkex.engine import _lifecycle, _requests, _shelf
+from tinkex.engine._errors import Refusal
+from tinkex.engine._http import (
+    PREFIX,
+    Empty,
+    Http,
+    Reply,
+    engine_of,
+    first_of,
+    gone_away,
+    owner_in,
+    read,
+    reply,
+)
+from tinkex.engine._requests import Order
+from tinkex.protocol import wire
+
+
+@post(f"{PREFIX}/create_model", status_code=200)
+async def create_model(request: Http) -> Reply:
+    """Make a model."""
+    body, digest = await read(request, wire.CreateModelRequest)
+    return reply(await _lifecycle.create_model(engine_of(request), body, digest))
+
+
+@post(f"{PREFIX}/get_info", status_code=200)
+async def get_info(request: Http) -> Reply:
+    """Describe a model."""
+    body, _ = await read(request, wire.GetInfoRequest)
+    model = await engine_of(request).model(body.model_id)
+    base = model.base
+    return reply(
+        wire.GetInfoReply(
+            model_id=model.model_id,
+            model_data=wire.ModelData(base.arch, base.name, base.tokenizer_id),
+            is_lora=True,
+            lora_rank=model.lora.rank,
+            model_name=base.name,
+        )
+    )
+
+
+@post(f"{PREFIX}/unload_model", status_code=200)
+async def unload_model(request: Http) -> Reply:
+    """Free a model."""
+    body, _ = await read(request, wire.UnloadModelRequest)
+    engine = engine_of(request)
+    if engine.models.find(body.model_id) is None:
+        row = await asyncio.to_thread(engine.store.model, body.model_id)
+        if row is not None and row.state == "unloaded":
+            request_id = engine.futures.open()
+            engine.futures.settle(request_id, wire.UnloadModelResult(body.model_id))
+            return reply(wire.UntypedFuture(request_id))
+    return reply(_lifecycle.unload_model(engine, await engine.model(body.model_id)))
+
+
+@post(f"{PREFIX}/forward", status_code=200)
+async def forward(request: Http) -> Reply:
+    """Compute logprobs."""
+    body, digest = await read(request, wire.ForwardRequest)
+    order = await _order(request, body.model_id, body.seq_id, digest, "forward")
+    return reply(_requests.run_pass(engine_of(request), order, body.forward_input, backward=False))
+
+
+@post(f"{PREFIX}/forward_backward", status_code=200)
+async def forward_backward(request: Http) -> Reply:
+    """Compute logprobs and add gradients."""
+    body, digest = await read(request, wire.ForwardBackwardRequest)
+    order = await _order(request, body.model_id, body.seq_id, digest, "forward_backward")
+    return reply(_requests.run_pass(engine_of(request), order, body.forward_backward_input, backward=True))
+
+
+@post(f"{PREFIX}/optim_step", status_code=200)
+async def optim_step(request: Http) -> Reply:
+    """Apply the gradients."""
+    body, digest = await read(request, wire.OptimStepRequest)
+    order = await _order(request, body.model_id, body.seq_id, digest, "optim_step")
+    return reply(_requests.optim_step(engine_of(request), order, body))
+
+
+@post(f"{PREFIX}/save_weights", status_code=200)
+async def save_weights(request: Http) -> Reply:
+    """Save a checkpoint to train on."""
+    body, digest = await read(request, wire.SaveWeightsRequest)
+    done = await _saved_before(request, body.model_id, body.seq_id, digest)
+    if done is not None:
+        return reply(done)
+    order = await _order(request, body.model_id, body.seq_id, digest, "save_weights")
+    return reply(_requests.save_weights(engine_of(request), order, body))
+
+
+@post(f"{PREFIX}/save_weights_for_sampler", status_code=200)
+async def save_weights_for_sampler(request: Http) -> Reply:
+    """Save a checkpoint to sample from."""
+    body, digest = await read(request, wire.SaveWeightsForSamplerRequest)
+    done = await _saved_before(request, body.model_id, body.seq_id, digest)
+    if done is not None:
+        return reply(done)
+    order = await _order(request, body.model_id, body.seq_id, digest, "save_weights_for_sampler")
+    return reply(_requests.save_for_sampler(engine_of(request), order, body))
+
+
+@post(f"{PREFIX}/load_weights", status_code=200)
+async def load_weights(request: Http) -> Reply:
+    """Load a checkpoint into a new model, which this request may make."""
+    body, digest = await read(request, wire.LoadWeightsRequest)
+    engine = engine_of(request)
+    if body.model_id is None:
+        if body.session_id is None:
+            raise Refusal(400, "load_weights needs model_id and seq_id, or session_id and model_seq_id")
+        source = await _shelf.find(engine, body.path)
+        session = await _lifecycle.active_session(engine, body.session_id)
+        return reply(_lifecycle.create_model_from(engine, body, session, source, digest))
+    if body.seq_id is None:
+        raise Refusal(400, "load_weights with model_id needs seq_id")
+    source = await _shelf.find(engine, body.path)
+    order = await _order(request, body.model_id, body.seq_id, digest, "load_weights")
+    return reply(_requests.load_weights(engine, order, source, optimizer=body.optimizer))
+
+
+@post(f"{PREFIX}/retrieve_future", status_code=200)
+async def retrieve_future(request: Http) -> Reply:
+    """Wait for a result, for a while."""
+    body, _ = await read(request, wire.RetrieveFutureRequest)
+    engine = engine_of(request)
+    if not engine.futures.known(body.request_id):
+        row = await asyncio.to_thread(engine.store.checkpoint_of_request, body.request_id)
+        if row is None:
+            raise Refusal(404, f"unknown request {body.request_id!r}: its result is not kept any more, or never was")
+        return reply(_requests.save_result(row))
+    waiting = asyncio.create_task(engine.futures.wait(body.request_id, engine.config.long_poll))
+    answer = await first_of(waiting, asyncio.create_task(gone_away(request)))
+    return reply(wire.TryAgain(body.request_id) if answer is None else answer)
+
+
+@post(f"{PREFIX}/telemetry", status_code=200)
+async def telemetry(request: Http) -> Reply:
+    """Take telemetry and forget it."""
+    await read(request, Empty)
+    return reply({"status": "accepted"})
+
+
+async def _order(request: Http, model_id: str, seq_id: int, digest: bytes, operation: str) -> Order:
+    return Order(await engine_of(request).model(model_id), seq_id, digest, operation, owner_in(request))
+
+
+async def _saved_before(request: Http, model_id: str, seq_id: int, digest: bytes) -> wire.UntypedFuture | None:
+    """Recognise the repeat of a save whose model is not live any more: it is answered all the same."""
+    engine = engine_of(request)
+    if engine.models.find(model_id) is not None:
+        return None
+    row = await asyncio.to_thread(engine.store.checkpoint_of_number, model_id, seq_id)
+    if row is None or row.digest != digest.hex():
+        return None
+    return wire.UntypedFuture(row.request_id, model_id)
+
+
+TRAINING_ROUTES: list[HTTPRouteHandler] = [
+    create_model,
+    get_info,
+    unload_model,
+    forward,
+    forward_backward,
+    optim_step,
+    save_weights,
+    save_weights_for_sampler,
+    load_weights,
+    retrieve_future,
+    telemetry,
+]

@@ -1,0 +1,22 @@
+"""A real engine for tests of other rooms."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tinkex.engine import EngineConfig, running_engine
+
+
+@contextmanager
+def engine_url(root: Path, **options: Any) -> Generator[str]:
+    """Run an engine over ``root`` in this process and give its address."""
+    with running_engine(EngineConfig(root=root, **options)) as url:
+        yield url
+
+
+def health(url: str) -> dict[str, Any]:
+    body: dict[str, Any] = httpx.get(f"{url}/api/v1/healthz", timeout=30.0, trust_env=False).json()
+    return body
