@@ -1,0 +1,246 @@
+"""Getting and giving back what a lease stands for: coroutines for the io loop."""
+
+import asyncio
+from typing import Any, Final
+
+from tinkex.actors._clients._lease import Lease, LeaseBook, Session
+from tinkex.actors._runtime._clock import Clock
+from tinkex.actors._runtime._log import log
+from tinkex.actors._transport import (
+    Accepted,
+    Attempt,
+    Done,
+    Failed,
+    HttpReply,
+    Refused,
+    ResultLost,
+    Transport,
+    future_of,
+)
+from tinkex.protocol import TinkexError, wire
+
+HEARTBEAT_SECONDS: Final = 10.0
+HEARTBEAT_READ_SECONDS: Final = 10.0
+HEARTBEAT_WARN_SECONDS: Final = 120.0
+UNLOAD_SECONDS: Final = 30.0
+"""How long a release waits for an unload that the server accepted, before it goes on and tries again."""
+
+SDK_VERSION: Final = "0.24.1"
+"""The generation of the official SDK whose wire this client speaks; servers choose their forms by it."""
+
+_GONE: Final = frozenset({404, 405, 410})
+_RELEASED: Final = frozenset({410})
+_OK: Final = range(200, 300)
+
+
+def no_one(_state: str, _reason: str | None) -> None:
+    """Observe nothing."""
+
+
+async def open_session(transport: Transport, session: Session) -> str:
+    """Make ``session`` real and return its id; every repeat carries the same body and idempotency key.
+
+    Raises:
+        TinkexError: why there is no session.
+    """
+    async with session.lock:
+        if session.session_id is None:
+            session.asked = True
+            request = wire.CreateSessionRequest(
+                tags=session.tags,
+                user_metadata=dict[str, Any](session.user_metadata),
+                sdk_version=SDK_VERSION,
+                type="create_session",
+            )
+            sent = await transport.send(
+                "/api/v1/create_session",
+                wire.encode(request),
+                what="create_session",
+                observe=no_one,
+                headers={"x-idempotency-key": session.idempotency_key},
+            )
+            if isinstance(sent, Refused):
+                session.asked = False
+            if not isinstance(sent, Accepted):
+                raise sent.error
+            session.session_id = wire.decode(sent.body, wire.CreateSessionReply).session_id
+            log().info("session opened", session_id=session.session_id)
+        return session.session_id
+
+
+async def open_model(transport: Transport, lease: Lease) -> str:
+    """Make ``lease``'s model real and return its id; its session must be open.
+
+    A repeat, in this call or a later one, goes out under the same (session_id, model_seq_id).
+
+    Raises:
+        TinkexError: why there is no model.
+    """
+    async with lease.lock:
+        if lease.model_id is None:
+            lease.asked = True
+            request = wire.CreateModelRequest(
+                session_id=lease.session.session_id or "",
+                model_seq_id=lease.model_seq_id,
+                base_model=lease.base_model,
+                lora_config=lease.lora,
+                user_metadata=lease.user_metadata,
+            )
+            body = wire.encode(request)
+            sent = await transport.send("/api/v1/create_model", body, what="create_model", observe=no_one)
+            if isinstance(sent, Refused):
+                lease.asked = False
+            if not isinstance(sent, Accepted):
+                raise sent.error
+            raw = sent.body
+            request_id = future_of(raw, "create_model")
+            if request_id is not None:
+                early = wire.decode(raw, wire.UntypedFuture).model_id
+                polled = await transport.poll(request_id, what="create_model", observe=no_one)
+                if isinstance(polled, Failed):
+                    lease.asked = False
+                elif isinstance(polled, ResultLost):
+                    lease.model_id = early
+                if not isinstance(polled, Done):
+                    raise polled.error
+                raw = polled.body
+            lease.model_id = wire.decode(raw, wire.CreateModelResult).model_id
+        return lease.model_id
+
+
+async def release(transport: Transport, lease: Lease) -> bool:
+    """Give ``lease`` back: unload its model, and finish the session that it owns.
+
+    Returns whether the server confirmed it, or there was nothing to give back; else the lease is left to expire.
+
+    Raises:
+        TinkexError: the server could not be asked; the release may be tried again.
+    """
+    if not lease.owns_session:
+        return await _release_shared(transport, lease)
+    confirmed, failure = False, None
+    if lease.model_id is not None:
+        try:
+            confirmed = await unload(transport, lease.model_id, patience=UNLOAD_SECONDS)
+        except TinkexError as error:
+            failure = error
+    try:
+        confirmed = await finish_session(transport, lease.session) or confirmed
+    except TinkexError as error:
+        failure = error
+    if failure is not None and not confirmed:
+        raise failure
+    return confirmed
+
+
+async def _release_shared(transport: Transport, lease: Lease) -> bool:
+    if lease.session.finished or not lease.asked:
+        return True
+    if lease.model_id is None:
+        try:
+            await open_model(transport, lease)
+        except TinkexError as error:
+            if error.status in _GONE:
+                return True
+            raise
+    return lease.model_id is None or await unload(transport, lease.model_id, patience=UNLOAD_SECONDS)
+
+
+async def finish_all(transport: Transport, book: LeaseBook) -> None:
+    """Finish every session in ``book`` that was asked for, side by side, and close the connections."""
+    await asyncio.gather(*(_finish_one(transport, book, session) for session in book.sessions()))
+    await transport.close()
+
+
+async def _finish_one(transport: Transport, book: LeaseBook, session: Session) -> None:
+    try:
+        await finish_session(transport, session)
+    except TinkexError as error:
+        log(session_id=session.session_id).warning("session not finished", error=error.message)
+    else:
+        book.close_session(session)
+
+
+async def finish_session(transport: Transport, session: Session) -> bool:
+    """Finish ``session``; return whether the server confirmed it (2xx or 410).
+
+    Raises:
+        TinkexError: the server could not be asked.
+    """
+    if session.session_id is None and session.asked:
+        await open_session(transport, session)
+    async with session.lock:
+        if session.session_id is None or session.finished:
+            return True
+        request = wire.FinishSessionRequest(reason=wire.FinishReason(type="success"), detail=None)
+        path = f"/api/v1/sessions/{session.session_id}/finish"
+        session.finished = await _step(transport, path, wire.encode(request), "finish_session")
+        return session.finished
+
+
+async def unload(transport: Transport, model_id: str, patience: float | None = None) -> bool:
+    """Unload ``model_id``, waiting up to ``patience`` seconds; return whether the server confirmed it.
+
+    Raises:
+        TinkexError: the server could not be asked, or did not say in time.
+    """
+    body = wire.encode(wire.UnloadModelRequest(model_id=model_id))
+    return await _step(transport, "/api/v1/unload_model", body, "unload_model", patience)
+
+
+async def _step(transport: Transport, path: str, body: bytes, what: str, patience: float | None = None) -> bool:
+    try:
+        raw = await transport.command("POST", path, body, what=what)
+    except TinkexError as error:
+        if error.status in _RELEASED:
+            return True
+        if error.status in _GONE:
+            return False
+        raise
+    request_id = future_of(raw, what) if raw.strip() else None
+    if request_id is not None:
+        polled = await transport.poll(request_id, what=what, observe=no_one, patience=patience)
+        if isinstance(polled, ResultLost) and polled.error.status is None:
+            raise polled.error
+        return isinstance(polled, Done) or polled.error.status in _RELEASED
+    return True
+
+
+async def session_gone(transport: Transport, session_id: str) -> TinkexError | None:
+    """Ask once, by a heartbeat, whether the server has ended ``session_id``; return the error that says so."""
+    body = wire.encode(wire.SessionHeartbeatRequest(session_id=session_id))
+    attempt = await transport.beat("/api/v1/session_heartbeat", body, read_seconds=HEARTBEAT_READ_SECONDS)
+    return _session_gone(attempt, session_id)
+
+
+async def heartbeat(transport: Transport, session_id: str, clock: Clock, interval: float) -> TinkexError:
+    """Keep ``session_id`` alive until the server says that it is gone; return that as the error.
+
+    A beat that fails otherwise is only noted, and warned of once in two minutes.
+    """
+    body = wire.encode(wire.SessionHeartbeatRequest(session_id=session_id))
+    last_good = last_warned = clock.monotonic()
+    while True:
+        await clock.sleep(interval)
+        attempt = await transport.beat("/api/v1/session_heartbeat", body, read_seconds=HEARTBEAT_READ_SECONDS)
+        now = clock.monotonic()
+        gone = _session_gone(attempt, session_id)
+        if gone is not None:
+            return gone
+        if isinstance(attempt, HttpReply) and attempt.status in _OK:
+            last_good = now
+        elif now - max(last_good, last_warned) >= HEARTBEAT_WARN_SECONDS:
+            last_warned = now
+            log().warning("no heartbeat reached the server", session_id=session_id, seconds=now - last_good)
+
+
+def _session_gone(attempt: Attempt, session_id: str) -> TinkexError | None:
+    if isinstance(attempt, HttpReply) and attempt.status in (404, 410):
+        return TinkexError(
+            "the server says that this session is gone; create a new client from its last checkpoint",
+            kind="session_lost",
+            category="server",
+            status=attempt.status,
+            data={"session_id": session_id},
+        )
+    return None

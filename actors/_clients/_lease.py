@@ -1,0 +1,152 @@
+"""What we hold on a server: sessions, and models in them. Data, from the intent to ask until the release."""
+
+import asyncio
+import itertools
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from tinkex.protocol import LoraConfig
+from tinkex.protocol.replies import LeaseReport
+
+LeaseState = Literal["intent", "owned", "releasing", "expiring", "released"]
+
+SESSION_EXPIRES_SECONDS: Final = 300.0
+"""After how long without a heartbeat servers sweep a session; a lease we could not release is gone by then."""
+
+
+@dataclass(eq=False)
+class Session:
+    """A session on the server, which a heartbeat keeps alive. Changed on the io loop only, read anywhere."""
+
+    tags: list[str]
+    user_metadata: dict[str, str]
+    idempotency_key: str = field(default_factory=lambda: f"tinkex-{uuid.uuid4()}")
+    """Every repeat of its creation carries this, so that a lost reply makes no second session."""
+
+    session_id: str | None = None
+    asked: bool = False
+    """Whether a create_session may have reached the server."""
+
+    finished: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever is asking for it, so that a release learns what came of it."""
+
+
+@dataclass(eq=False)
+class Lease:
+    """A model on the server. Changed on the io loop only, read anywhere.
+
+    Args:
+        number: this book's own count.
+        session: where the model lives.
+        owns_session: whether the session exists for this model alone, so that its finish is the model's end.
+        model_seq_id: the model's number in its session; never used twice.
+        base_model: the model's base.
+        lora: the model's adapter.
+        user_metadata: kept with the model.
+        since: epoch seconds of the intent.
+    """
+
+    number: int
+    session: Session
+    owns_session: bool
+    model_seq_id: int
+    base_model: str
+    lora: LoraConfig
+    user_metadata: dict[str, str] | None
+    since: float
+    asked: bool = False
+    """Whether a create_model may have reached the server."""
+
+    model_id: str | None = None
+    state: LeaseState = "intent"
+    reason: str = ""
+    expires: float | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def report(self) -> LeaseReport:
+        """Return what ``Leaks()`` says about this lease."""
+        return LeaseReport(
+            model_id=self.model_id,
+            session_id=self.session.session_id,
+            state=self.state,
+            since=self.since,
+            reason=self.reason,
+        )
+
+
+class LeaseBook:
+    """Every lease of one service client that is not released. Safe from any thread."""
+
+    def __init__(self) -> None:
+        """Open an empty book."""
+        self._lock = threading.Lock()
+        self._leases: dict[int, Lease] = {}
+        self._sessions: list[Session] = []
+        self._numbers = itertools.count(1)
+
+    def open_session(self, tags: list[str], user_metadata: dict[str, str]) -> Session:
+        """Note the intent to ask for a session."""
+        session = Session(tags, user_metadata)
+        with self._lock:
+            self._sessions.append(session)
+        return session
+
+    def intend(
+        self,
+        session: Session,
+        *,
+        owns_session: bool,
+        model_seq_id: int,
+        base_model: str,
+        lora: LoraConfig,
+        user_metadata: dict[str, str] | None,
+        since: float,
+    ) -> Lease:
+        """Note the intent to ask for a model, before anything is sent."""
+        lease = Lease(next(self._numbers), session, owns_session, model_seq_id, base_model, lora, user_metadata, since)
+        with self._lock:
+            self._leases[lease.number] = lease
+        return lease
+
+    def close(self, lease: Lease) -> None:
+        """Forget a lease that is released, and with it the session that it owned."""
+        lease.state = "released"
+        with self._lock:
+            self._leases.pop(lease.number, None)
+        if lease.owns_session:
+            self.close_session(lease.session)
+
+    def close_session(self, session: Session) -> None:
+        """Forget a session that is no more, and with it the models that lived in it."""
+        with self._lock:
+            if session in self._sessions:
+                self._sessions.remove(session)
+            inside = [lease for lease in self._leases.values() if lease.session is session]
+            for lease in inside:
+                lease.state = "released"
+                del self._leases[lease.number]
+
+    def leases(self) -> tuple[Lease, ...]:
+        """Return the leases that are not released, oldest first."""
+        with self._lock:
+            return tuple(self._leases.values())
+
+    def sessions(self) -> tuple[Session, ...]:
+        """Return the sessions that are not finished, oldest first."""
+        with self._lock:
+            return tuple(self._sessions)
+
+    def leaks(self, now: float) -> Iterator[Lease]:
+        """Yield the leases that nobody owns and that could not be released yet.
+
+        Those that must have expired by ``now`` are forgotten. A release that is on its way for the first time is none.
+        """
+        for lease in self.leases():
+            if lease.expires is not None and lease.expires <= now:
+                self.close(lease)
+            elif lease.state == "expiring" or (lease.state == "releasing" and lease.reason):
+                yield lease

@@ -1,0 +1,152 @@
+"""From a training client's messages to the requests of the wire: pure."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from tinkex.actors._clients._chunks import chunk_data, combine
+from tinkex.actors._clients._operation import Operation, Part
+from tinkex.protocol import Datum, wire
+from tinkex.protocol.messages import Forward, ForwardBackward, LoadState, OptimStep, SaveState, SaveWeightsForSampler
+from tinkex.protocol.replies import (
+    ForwardBackwardOutput,
+    LoadedState,
+    OptimStepOutput,
+    SavedSamplerWeights,
+    SavedState,
+)
+
+NONCE_KEY: Final = "tinkex.request"
+"""Key in a checkpoint's user_metadata that proves which call made it."""
+
+
+def forward_backward(number: int, model_id: str, message: ForwardBackward, now: float) -> Operation:
+    """Build the requests of a ``ForwardBackward``; its chunks take one number each."""
+    config = _config(message.loss_fn_config)
+
+    def encoder(chunk: list[Datum]) -> Callable[[int], bytes]:
+        body = wire.ForwardBackwardInput(data=chunk, loss_fn=message.loss_fn, loss_fn_config=config)
+        return lambda seq_id: wire.encode(
+            wire.ForwardBackwardRequest(forward_backward_input=body, model_id=model_id, seq_id=seq_id)
+        )
+
+    parts = [Part("/api/v1/forward_backward", encoder(chunk), _output) for chunk in chunk_data(message.data)]
+    return Operation(number, "forward_backward", parts, combine, now, makes_gradients=True)
+
+
+def forward(number: int, model_id: str, message: Forward, now: float) -> Operation:
+    """Build the requests of a ``Forward``."""
+    config = _config(message.loss_fn_config)
+
+    def encoder(chunk: list[Datum]) -> Callable[[int], bytes]:
+        body = wire.ForwardBackwardInput(data=chunk, loss_fn=message.loss_fn, loss_fn_config=config)
+        return lambda seq_id: wire.encode(wire.ForwardRequest(forward_input=body, model_id=model_id, seq_id=seq_id))
+
+    parts = [Part("/api/v1/forward", encoder(chunk), _output) for chunk in chunk_data(message.data)]
+    return Operation(number, "forward", parts, combine, now)
+
+
+def optim_step(number: int, model_id: str, message: OptimStep, now: float) -> Operation:
+    """Build the request of an ``OptimStep``."""
+
+    def encode(seq_id: int) -> bytes:
+        return wire.encode(wire.OptimStepRequest(model_id=model_id, seq_id=seq_id, adam_params=message.adam_params))
+
+    def decode(body: bytes) -> OptimStepOutput:
+        return OptimStepOutput(metrics=dict(wire.decode(body, wire.OptimStepResult).metrics or {}))
+
+    part = Part("/api/v1/optim_step", encode, decode)
+    return Operation(number, "optim_step", [part], _single, now, uses_gradients=True)
+
+
+def save_state(number: int, model_id: str, message: SaveState, now: float) -> Operation:
+    """Build the request of a ``SaveState``, with a nonce that proves later whose checkpoint it is."""
+    nonce = uuid.uuid4().hex
+    metadata = {**(message.user_metadata or {}), NONCE_KEY: nonce}
+
+    def encode(seq_id: int) -> bytes:
+        return wire.encode(
+            wire.SaveWeightsRequest(
+                model_id=model_id,
+                seq_id=seq_id,
+                path=message.name,
+                ttl_seconds=message.ttl_seconds,
+                overwrite=message.overwrite,
+                user_metadata=metadata,
+            )
+        )
+
+    part = Part("/api/v1/save_weights", encode, _saved)
+    name = f"weights/{message.name}"
+    return Operation(number, "save_weights", [part], _single, now, save_name=name, nonce=nonce)
+
+
+def save_weights_for_sampler(number: int, model_id: str, message: SaveWeightsForSampler, now: float) -> Operation:
+    """Build the request of a ``SaveWeightsForSampler``."""
+    nonce = uuid.uuid4().hex
+
+    def encode(seq_id: int) -> bytes:
+        return wire.encode(
+            wire.SaveWeightsForSamplerRequest(
+                model_id=model_id,
+                seq_id=seq_id,
+                path=message.name,
+                ttl_seconds=message.ttl_seconds,
+                user_metadata={NONCE_KEY: nonce},
+            )
+        )
+
+    def decode(body: bytes) -> SavedSamplerWeights:
+        result = wire.decode(body, wire.SaveWeightsForSamplerResult)
+        return SavedSamplerWeights(path=result.path, sampling_session_id=result.sampling_session_id)
+
+    part = Part("/api/v1/save_weights_for_sampler", encode, decode)
+    return Operation(
+        number,
+        "save_weights_for_sampler",
+        [part],
+        _single,
+        now,
+        save_name=f"sampler_weights/{message.name}",
+        nonce=nonce,
+    )
+
+
+def load_state(
+    number: int, model_id: str, message: LoadState, now: float, access_token: str | None = None
+) -> Operation:
+    """Build the request of a ``LoadState``; servers take it only as a model's first request."""
+
+    def encode(seq_id: int) -> bytes:
+        return wire.encode(
+            wire.LoadWeightsRequest(
+                model_id=model_id,
+                seq_id=seq_id,
+                path=message.path,
+                optimizer=message.optimizer,
+                weights_access_token=access_token,
+            )
+        )
+
+    def decode(body: bytes) -> LoadedState:
+        result = wire.decode(body, wire.LoadWeightsResult)
+        return LoadedState(path=result.path or message.path, model_id=result.model_id or model_id)
+
+    return Operation(number, "load_weights", [Part("/api/v1/load_weights", encode, decode)], _single, now)
+
+
+def _config(config: Any) -> dict[str, float] | None:
+    return None if config is None else {str(key): float(value) for key, value in config.items()}
+
+
+def _output(body: bytes) -> ForwardBackwardOutput:
+    result = wire.decode(body, wire.ForwardBackwardResult)
+    return ForwardBackwardOutput(result.loss_fn_output_type, result.loss_fn_outputs, result.metrics)
+
+
+def _saved(body: bytes) -> SavedState:
+    return SavedState(path=wire.decode(body, wire.SaveWeightsResult).path)
+
+
+def _single(results: Sequence[Any]) -> Any:
+    return results[0]

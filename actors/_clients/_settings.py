@@ -1,0 +1,160 @@
+"""Where a service client connects to, and with what: resolved and checked before anything is sent."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from tinkex.actors._clients._acquire import HEARTBEAT_SECONDS
+from tinkex.actors._genserver._ref import GenRef
+from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
+from tinkex.actors._transport._loopback import is_loopback
+from tinkex.protocol import ApiKey, TinkexError
+
+HOSTED_BASE_URL: Final = "https://tinker.thinkingmachines.dev/services/tinker-prod"
+SEND_SECONDS: Final = 300.0
+LOCAL_API_KEY: Final = "tml-local"
+"""Sent to a server on this machine when no key is given: it asks for none."""
+
+_TYPES: Final[Mapping[str, Any]] = {
+    "base_url": str,
+    "api_key": str | ApiKey,
+    "supervisor": GenRef,
+    "user_metadata": Mapping,
+    "tags": (list, tuple),
+    "allow_insecure": bool,
+}
+_WORDS: Final[Mapping[str, str]] = {
+    "base_url": "text",
+    "api_key": "text or an ApiKey",
+    "supervisor": "the reference of a Supervisor",
+    "user_metadata": "a mapping of text to text",
+    "tags": "a list of text",
+    "allow_insecure": "True or False",
+}
+
+
+class ServiceOptions(TypedDict, total=False):
+    """The options of ``ServiceClient.start`` and ``ServiceClient.open``."""
+
+    base_url: str | None
+    """The server; default ``TINKER_BASE_URL``, else the hosted one."""
+
+    api_key: str | ApiKey | None
+    """Default ``TINKER_API_KEY``; a server on this machine may need none."""
+
+    supervisor: GenRef[SupervisorProxy] | None
+    """Who owns the training clients; default a supervisor of the client's own."""
+
+    send_timeout: float | None
+    """Seconds for which a request is repeated while its fate is open; None for ever; default 300."""
+
+    heartbeat_seconds: float
+    """Between the heartbeats of a session; default 10."""
+
+    user_metadata: Mapping[str, str] | None
+    """Kept with the session."""
+
+    tags: Sequence[str]
+    """Kept with the session."""
+
+    allow_insecure: bool
+    """Let the key travel over plain http beyond this machine; default False."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The resolved options of one service client."""
+
+    base_url: str
+    api_key: ApiKey
+    send_timeout: float | None
+    heartbeat_seconds: float
+    user_metadata: dict[str, str]
+    tags: list[str]
+
+
+def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings: options first, then ``TINKER_BASE_URL`` and ``TINKER_API_KEY``, then the defaults.
+
+    Raises:
+        TinkexError: kind ``validation``: what is wrong and what to do.
+    """
+    _check(options)
+    variables = os.environ if environ is None else environ
+    given = options.get("base_url") or variables.get("TINKER_BASE_URL") or HOSTED_BASE_URL
+    url = check_base_url(given, allow_insecure=options.get("allow_insecure", False))
+    send_timeout = options.get("send_timeout", SEND_SECONDS)
+    return Settings(
+        base_url=url,
+        api_key=_resolve_key(options.get("api_key") or variables.get("TINKER_API_KEY") or None, url),
+        send_timeout=_seconds("send_timeout", send_timeout) if send_timeout is not None else None,
+        heartbeat_seconds=_seconds("heartbeat_seconds", options.get("heartbeat_seconds", HEARTBEAT_SECONDS)),
+        user_metadata=dict(options.get("user_metadata") or {}),
+        tags=list(options.get("tags", ())),
+    )
+
+
+def _check(options: ServiceOptions) -> None:
+    given = dict[str, Any](options)
+    known = ServiceOptions.__annotations__
+    for name, value in given.items():
+        if name not in known:
+            raise _invalid(f"there is no option {name!r}; the options are {', '.join(known)}")
+        if value is not None and name in _TYPES and not isinstance(value, _TYPES[name]):
+            raise _invalid(f"{name} must be {_WORDS[name]}, not {type(value).__name__}")
+    _check_texts("tags", given.get("tags") or ())
+    metadata: Mapping[Any, Any] = given.get("user_metadata") or {}
+    _check_texts("user_metadata", [*metadata.keys(), *metadata.values()])
+    supervisor = given.get("supervisor")
+    if supervisor is not None and not supervisor.is_alive():
+        raise _invalid("supervisor= has ended; start another")
+
+
+def _check_texts(name: str, items: Any) -> None:
+    if not all(isinstance(item, str) for item in items):
+        raise _invalid(f"{name} must hold text only")
+
+
+def check_base_url(base_url: str, *, allow_insecure: bool = False) -> str:
+    """Return ``base_url`` without a trailing slash.
+
+    Raises:
+        TinkexError: kind ``validation``, where it is no http(s) URL, carries a user, query or fragment, or would send
+            the key over plain http beyond this machine.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        host, port = parts.hostname or "", parts.port
+    except (ValueError, AttributeError) as error:
+        raise _invalid(f"base_url {base_url!r} is no URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not host or port == 0 or any(map(str.isspace, base_url.strip())):
+        raise _invalid(f"base_url {base_url!r} must look like https://host/path or http://127.0.0.1:8080")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise _invalid("base_url must not carry a user, password, query or fragment")
+    if parts.scheme == "http" and not is_loopback(host) and not allow_insecure:
+        raise _invalid(
+            f"base_url {base_url!r} would send the API key unencrypted; use https, or pass allow_insecure=True"
+        )
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
+
+
+def _resolve_key(api_key: str | ApiKey | None, base_url: str) -> ApiKey:
+    if isinstance(api_key, ApiKey):
+        return api_key
+    if api_key is not None:
+        return ApiKey(api_key)
+    if is_loopback(urlsplit(base_url).hostname or ""):
+        return ApiKey(LOCAL_API_KEY)
+    raise _invalid("no API key: pass api_key= or set TINKER_API_KEY (it begins with tml-)")
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise _invalid(f"{name} must be a finite number of seconds above 0, not {value!r}")
+    return float(value)
+
+
+def _invalid(message: str) -> TinkexError:
+    return TinkexError(message, kind="validation", category="user")

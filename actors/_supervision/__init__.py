@@ -1,0 +1,1 @@
+"""The Supervisor actor and its proxy."""

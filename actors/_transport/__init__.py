@@ -1,0 +1,35 @@
+"""The transport: httpx on the io loop, one retry policy, pure rules for what answers mean."""
+
+from tinkex.actors._transport._answers import Answer, Done, Failed, Pending, ResultLost, read_answer
+from tinkex.actors._transport._backoff import full_jitter, retry_after
+from tinkex.actors._transport._faults import conflict
+from tinkex.actors._transport._http import Attempt, Http, HttpReply, Lost, NotSent
+from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown, Verdict
+from tinkex.actors._transport._transport import Observe, Transport, future_of
+
+__all__ = [
+    "Accepted",
+    "Again",
+    "Answer",
+    "Attempt",
+    "Done",
+    "Exists",
+    "Failed",
+    "Http",
+    "HttpReply",
+    "Lost",
+    "NotSent",
+    "Observe",
+    "Pending",
+    "Refused",
+    "ResultLost",
+    "Sending",
+    "Transport",
+    "Unknown",
+    "Verdict",
+    "conflict",
+    "full_jitter",
+    "future_of",
+    "read_answer",
+    "retry_after",
+]

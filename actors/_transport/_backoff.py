@@ -1,0 +1,59 @@
+"""How long to wait before a repeat: the one retry arithmetic of the transport."""
+
+import random
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+BASE_SECONDS: Final = 0.5
+CAP_SECONDS: Final = 30.0
+FLOOR_SECONDS: Final = 0.05
+LONGEST_HINT_SECONDS: Final = 300.0
+
+
+def full_jitter(failures: int, rng: random.Random) -> float:
+    """Return seconds to wait after ``failures`` failures in a row, never zero.
+
+    Full jitter spreads clients that failed together: uniform between a small floor and a doubling bound.
+    """
+    bound = min(CAP_SECONDS, BASE_SECONDS * 2.0 ** min(max(failures - 1, 0), 16))
+    return max(FLOOR_SECONDS, rng.uniform(0.0, bound))
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that ``Retry-After-Ms`` or ``Retry-After`` ask for, or None.
+
+    ``now`` is epoch seconds, for the HTTP-date form. A hint that is no number, negative or longer than five minutes
+    is cut to what a client may sensibly wait.
+    """
+    seconds = _milliseconds(headers.get("retry-after-ms"))
+    if seconds is None:
+        seconds = _seconds(headers.get("retry-after"), now)
+    if seconds is None:
+        return None
+    return min(max(seconds, 0.0), LONGEST_HINT_SECONDS)
+
+
+def _milliseconds(text: str | None) -> float | None:
+    value = _number(text)
+    return None if value is None else value / 1000.0
+
+
+def _seconds(text: str | None, now: float) -> float | None:
+    value = _number(text)
+    if value is not None or text is None:
+        return value
+    try:
+        return parsedate_to_datetime(text).timestamp() - now
+    except ValueError:
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value == value and value not in (float("inf"), float("-inf")) else None  # noqa: PLR0124 - NaN

@@ -1,0 +1,202 @@
+"""The one way to a server: sends, polls and plain calls, on the io loop."""
+
+import random
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from tinkex.actors._runtime._clock import Clock
+from tinkex.actors._runtime._log import log
+from tinkex.actors._transport._answers import Done, Failed, Pending, ResultLost, read_answer
+from tinkex.actors._transport._backoff import full_jitter
+from tinkex.actors._transport._faults import not_in_time
+from tinkex.actors._transport._http import Attempt, Http, HttpReply
+from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown
+from tinkex.protocol import ApiKey, TinkexError, wire
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+Observe = Callable[[str, str | None], None]
+
+SEND_READ_SECONDS: Final = 60.0
+POLL_READ_SECONDS: Final = 45.0
+LONG_POLL_SECONDS: Final = 1.0
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Transport:
+    """Requests to one server with one key. Coroutines run on the io loop; the object may be shared by actors.
+
+    Args:
+        base_url: the server, without a trailing slash; its path prefix is kept.
+        api_key: goes to that origin only.
+        clock: every pause and deadline.
+        send_timeout: seconds for which a request is repeated, None for ever.
+        rng: the jitter's source.
+        http_transport: where bytes go instead of the network, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: ApiKey,
+        clock: Clock,
+        *,
+        send_timeout: float | None,
+        rng: random.Random,
+        http_transport: "httpx.AsyncBaseTransport | None" = None,
+    ) -> None:
+        """Keep what is needed; nothing is sent."""
+        self.base_url = base_url
+        self.send_timeout = send_timeout
+        self._http = Http(base_url, api_key, http_transport)
+        self._clock = clock
+        self._rng = rng
+        self._server_time: float | None = None
+
+    @property
+    def server_time(self) -> float | None:
+        """The latest ``Date`` that this server sent, in epoch seconds."""
+        return self._server_time
+
+    async def send(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        what: str,
+        observe: Observe,
+        save: bool = False,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> Accepted | Refused | Unknown | Exists:
+        """Post ``body`` until its fate is known or cannot be known; see ``Sending``."""
+        sending = Sending(what, self._clock.monotonic(), self.send_timeout, save=save)
+        while True:
+            attempt = await self._exchange("POST", path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
+            verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
+            if not isinstance(verdict, Again):
+                return verdict
+            observe(verdict.state, None)
+            delay = verdict.delay if verdict.delay is not None else full_jitter(sending.failures, self._rng)
+            await self._clock.sleep(delay)
+            observe("sending", None)
+
+    async def poll(
+        self, request_id: str, *, what: str, observe: Observe, patience: float | None = None
+    ) -> Done | Failed | ResultLost:
+        """Ask for the result of ``request_id`` until there is one; at most one poll is open at a time.
+
+        After ``patience`` seconds it counts as lost, with kind ``api_timeout``; None asks for as long as it takes.
+        """
+        started = self._clock.monotonic()
+        body = msgspec.json.encode({"request_id": request_id, "allow_metadata_only": False})
+        failures = 0
+        while True:
+            begun = self._clock.monotonic()
+            attempt = await self._exchange("POST", "/api/v1/retrieve_future", body, read_seconds=POLL_READ_SECONDS)
+            answer = read_answer(what, attempt, self._clock.time())
+            if not isinstance(answer, Pending):
+                return answer
+            if patience is not None and self._clock.monotonic() - started >= patience:
+                return ResultLost(not_in_time(what, patience))
+            observe(answer.state, answer.reason)
+            held = self._clock.monotonic() - begun >= LONG_POLL_SECONDS
+            failures = 0 if answer.answered and held else failures + 1
+            if answer.delay is not None:
+                await self._clock.sleep(answer.delay)
+            elif failures:
+                await self._clock.sleep(full_jitter(failures, self._rng))
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        reply: type[T],
+        *,
+        what: str,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> T:
+        """Make a request that answers at once and may be repeated freely.
+
+        Raises:
+            TinkexError: the server's refusal, or what kept it from answering within ``send_timeout``.
+        """
+        raw = await self.command(method, path, body, what=what, headers=headers)
+        return wire.decode(raw, reply)
+
+    async def command(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        what: str,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> bytes:
+        """Like ``call``, for answers whose content does not matter; returns the raw body."""
+        sending = Sending(what, self._clock.monotonic(), self.send_timeout)
+        while True:
+            attempt = await self._exchange(method, path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
+            verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
+            if isinstance(verdict, Accepted):
+                return verdict.body
+            if not isinstance(verdict, Again):
+                raise verdict.error
+            delay = verdict.delay if verdict.delay is not None else full_jitter(sending.failures, self._rng)
+            await self._clock.sleep(delay)
+
+    async def beat(self, path: str, body: bytes, *, read_seconds: float) -> Attempt:
+        """Post once, with no repeat: for heartbeats, whose next beat is the repeat."""
+        return await self._exchange("POST", path, body, read_seconds=read_seconds)
+
+    async def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        await self._http.close()
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        read_seconds: float,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> Attempt:
+        begun = self._clock.monotonic()
+        attempt = await self._http.exchange(method, path, body, read_seconds=read_seconds, headers=headers)
+        outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
+        log().debug("http", method=method, path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
+        if isinstance(attempt, HttpReply):
+            self._note_time(attempt.headers.get("date"))
+        return attempt
+
+    def _note_time(self, date: str | None) -> None:
+        if date is None:
+            return
+        try:
+            self._server_time = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return
+
+
+def future_of(body: bytes, what: str) -> str | None:
+    """Return the request_id in an accepted request's answer, or None where the answer is the result itself.
+
+    Raises:
+        TinkexError: kind ``protocol``, where the answer is neither.
+    """
+    fields = wire.decode(body, dict[str, Any])
+    request_id = fields.get("request_id")
+    if request_id is None:
+        return None
+    if not isinstance(request_id, str):
+        raise TinkexError(
+            f"{what} was answered with a request_id that is no string", kind="protocol", category="server"
+        )
+    return request_id

@@ -1,0 +1,257 @@
+"""The order of a model's requests, against every history that a server can make."""
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tinkex.actors._clients._operation import Operation, Part
+from tinkex.actors._clients._sequence import Answer, Send, Sequence
+from tinkex.protocol import Err, Ok, TinkexError
+
+BOOM = TinkexError("boom", kind="api_status", category="user", status=400)
+
+
+def make(number: int, parts: int = 1, *, name: str = "save_weights", **options: Any) -> Operation:
+    bodies = [Part(f"/{name}", _encode, _decode) for _ in range(parts)]
+    return Operation(number, name, bodies, list, 0.0, **options)
+
+
+def _encode(seq_id: int) -> bytes:
+    return str(seq_id).encode()
+
+
+def _decode(body: bytes) -> Any:
+    return body
+
+
+def taken(sequence: Sequence) -> Send:
+    send = sequence.take()
+    assert send is not None
+    return send
+
+
+def test_numbers_begin_at_one_and_the_next_goes_out_when_the_one_before_was_accepted() -> None:
+    sequence = Sequence()
+    first, second = make(1), make(2)
+    sequence.add(first)
+    sequence.add(second)
+    send = taken(sequence)
+    assert send.seq_id == 1
+    assert sequence.take() is None
+    sequence.accept(first, send.part, "r1")
+    assert taken(sequence).seq_id == 2
+
+
+def test_a_refused_number_is_used_by_the_next_request() -> None:
+    sequence = Sequence()
+    first, second = make(1), make(2)
+    sequence.add(first)
+    sequence.add(second)
+    answers = sequence.refuse(first, taken(sequence).part, BOOM)
+    assert [answer.operation for answer in answers] == [first]
+    assert isinstance(answers[0].result, Err)
+    assert answers[0].result.error.data["outcome"] == "not_sent"
+    assert taken(sequence).seq_id == 1
+
+
+def test_a_chunk_refused_behind_an_accepted_one_makes_the_client_suspect() -> None:
+    sequence = Sequence()
+    call, other = make(1, parts=2, name="forward_backward", makes_gradients=True), make(2)
+    sequence.add(call)
+    sequence.add(other)
+    sequence.accept(call, taken(sequence).part, "r1")
+    answers = sequence.refuse(call, taken(sequence).part, BOOM)
+    outcomes = {answer.operation.number: answer.result for answer in answers}
+    assert outcomes[1].error.data["outcome"] == "unknown"  # type: ignore[union-attr]
+    assert outcomes[2].error.kind == "client_suspect"  # type: ignore[union-attr]
+    assert outcomes[2].error.data["outcome"] == "not_sent"  # type: ignore[union-attr]
+    assert sequence.take() is None
+
+
+def test_an_unknown_outcome_ends_all_sending() -> None:
+    sequence = Sequence()
+    first = make(1)
+    sequence.add(first)
+    taken(sequence)
+    sequence.lose(first, BOOM)
+    (answer,) = sequence.add(make(2))
+    assert isinstance(answer.result, Err)
+    assert answer.result.error.kind == "client_suspect"
+    assert "last checkpoint" in answer.result.error.message
+
+
+def test_a_failed_forward_backward_leaves_no_step_behind_it_vouched_for() -> None:
+    sequence = Sequence()
+    step_before = make(1, name="optim_step", uses_gradients=True)
+    backward = make(2, name="forward_backward", makes_gradients=True)
+    step_behind = make(3, name="optim_step", uses_gradients=True)
+    save = make(4)
+    for operation in (step_before, backward, step_behind, save):
+        sequence.add(operation)
+        sequence.accept(operation, taken(sequence).part, f"r{operation.number}")
+    answers = sequence.fail(backward, BOOM)
+    outcomes = {answer.operation.number: answer.result for answer in answers}
+    assert set(outcomes) == {2, 3}
+    assert outcomes[3].error.kind == "client_suspect"  # type: ignore[union-attr]
+    assert outcomes[3].error.data["outcome"] == "running"  # type: ignore[union-attr]
+    assert [operation.number for operation in sequence.open_operations()] == [1, 4]
+
+
+def test_what_is_being_sent_when_the_client_turns_suspect_is_answered_unknown() -> None:
+    sequence = Sequence()
+    backward, step = make(1, name="forward_backward", makes_gradients=True), make(2, name="optim_step")
+    sequence.add(backward)
+    sequence.accept(backward, taken(sequence).part, "r1")
+    sequence.add(step)
+    taken(sequence)
+    outcomes = {answer.operation.number: answer.result for answer in sequence.fail(backward, BOOM)}
+    assert outcomes[2].error.data["outcome"] == "unknown"  # type: ignore[union-attr]
+    assert sequence.sending is None
+
+
+def test_a_withdrawn_request_that_was_not_sent_spends_no_number() -> None:
+    sequence = Sequence()
+    first, second, third = make(1), make(2), make(3)
+    for operation in (first, second, third):
+        sequence.add(operation)
+    send = taken(sequence)
+    (answer,) = sequence.withdraw(second, BOOM)
+    assert isinstance(answer.result, Err)
+    assert answer.result.error.data["outcome"] == "not_sent"
+    sequence.accept(first, send.part, "r1")
+    assert taken(sequence) == Send(third, third.parts[0], 2)
+
+
+def test_a_call_withdrawn_in_the_middle_of_its_chunks_is_still_sent_whole() -> None:
+    sequence = Sequence()
+    call = make(1, parts=3, name="forward_backward", makes_gradients=True)
+    sequence.add(call)
+    sequence.accept(call, taken(sequence).part, "r1")
+    (answer,) = sequence.withdraw(call, BOOM)
+    assert isinstance(answer.result, Err)
+    assert answer.result.error.data["outcome"] == "unknown"
+    sequence.accept(call, taken(sequence).part, "r2")
+    sequence.accept(call, taken(sequence).part, "r3")
+    assert sequence.idle
+    assert sequence.next_seq_id == 4
+
+
+def test_results_are_joined_in_chunk_order_whatever_the_order_they_came_in() -> None:
+    sequence = Sequence()
+    call = make(1, parts=2)
+    sequence.add(call)
+    sequence.accept(call, taken(sequence).part, "r1")
+    sequence.accept(call, taken(sequence).part, "r2")
+    assert sequence.finish(call, call.parts[1], "b") == []
+    assert sequence.finish(call, call.parts[0], "a") == [Answer(call, Ok(["a", "b"]))]
+
+
+def test_a_client_that_is_not_suspect_refuses_nothing() -> None:
+    with pytest.raises(AssertionError):
+        Sequence()._refusal(make(1))
+
+
+class Histories(RuleBasedStateMachine):
+    """Any history: the numbers stay without gap, no number has two bodies that may have run, each call one answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequence = Sequence()
+        self.made = 0
+        self.may_have_run: dict[int, tuple[int, int]] = {}
+        self.answers: dict[int, int] = {}
+        self.sent: Send | None = None
+        self.accepted: list[tuple[Operation, Part]] = []
+
+    def note(self, answers: list[Answer]) -> None:
+        for operation, _ in answers:
+            self.answers[operation.number] = self.answers.get(operation.number, 0) + 1
+        if self.sent is not None and self.sequence.sending is not self.sent.operation:
+            operation, part, seq_id = self.sent  # given up in mid-send: nobody knows whether it ran
+            self.may_have_run[seq_id] = (operation.number, operation.parts.index(part))
+            self.sent = None
+
+    @rule(parts=st.integers(1, 3), gradients=st.booleans())
+    def call(self, parts: int, gradients: bool) -> None:
+        self.made += 1
+        name = "forward_backward" if gradients else "optim_step"
+        operation = make(self.made, parts, name=name, makes_gradients=gradients, uses_gradients=not gradients)
+        self.note(self.sequence.add(operation))
+
+    @precondition(lambda self: self.sent is None)
+    @rule()
+    def send(self) -> None:
+        self.sent = self.sequence.take()
+
+    def decided(self, event: Callable[[Operation, Part], list[Answer]], *, ran: bool) -> None:
+        assert self.sent is not None
+        operation, part, seq_id = self.sent
+        if ran:
+            body = (operation.number, operation.parts.index(part))
+            assert self.may_have_run.get(seq_id, body) == body, "one number, two bodies"
+            self.may_have_run[seq_id] = body
+        self.sent = None
+        self.note(event(operation, part))
+
+    @precondition(lambda self: self.sent is not None)
+    @rule()
+    def accept(self) -> None:
+        assert self.sent is not None
+        self.accepted.append((self.sent.operation, self.sent.part))
+        self.decided(lambda operation, part: self.sequence.accept(operation, part, "r"), ran=True)
+
+    @precondition(lambda self: self.sent is not None)
+    @rule()
+    def refuse(self) -> None:
+        self.decided(lambda operation, part: self.sequence.refuse(operation, part, BOOM), ran=False)
+
+    @precondition(lambda self: self.sent is not None)
+    @rule()
+    def lose(self) -> None:
+        self.decided(lambda operation, _: self.sequence.lose(operation, BOOM), ran=True)
+
+    @precondition(lambda self: bool(self.accepted))
+    @rule(data=st.data(), good=st.booleans())
+    def result(self, data: st.DataObject, good: bool) -> None:
+        operation, part = self.accepted.pop(data.draw(st.integers(0, len(self.accepted) - 1)))
+        if operation.answered:
+            return
+        if good or not operation.accepted:
+            self.note(self.sequence.finish(operation, part, "value"))
+        else:
+            self.note(self.sequence.fail(operation, BOOM))
+
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        candidates = [operation for operation in self.sequence.open_operations() if not operation.answered]
+        if candidates:
+            self.note(self.sequence.withdraw(data.draw(st.sampled_from(candidates)), BOOM))
+
+    @invariant()
+    def numbers_have_no_gap(self) -> None:
+        sending = {self.sent.seq_id} if self.sent is not None else set[int]()
+        used = set(self.may_have_run) | sending
+        assert used >= set(range(1, self.sequence.next_seq_id))
+
+    @invariant()
+    def nobody_is_answered_twice(self) -> None:
+        assert all(count == 1 for count in self.answers.values())
+
+    def teardown(self) -> None:
+        while True:
+            self.sent = self.sent or self.sequence.take()
+            if self.sent is None:
+                break
+            self.accept()
+        for operation, part in self.accepted:
+            if not operation.answered:
+                self.note(self.sequence.finish(operation, part, "value"))
+        assert set(self.answers) == set(range(1, self.made + 1)), "somebody waits for ever"
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
