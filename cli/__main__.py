@@ -1,0 +1,5 @@
+"""``python -m tinkex.cli``."""
+
+from tinkex.cli import main
+
+main()

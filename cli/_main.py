@@ -1,0 +1,84 @@
+"""The command's words: ``tinkex demo`` and ``tinkex serve``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+import tinkex
+from tinkex.cli._fail import BAD_INPUT, INTERRUPTED, Failure
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tinkex.__version__, prog_name="tinkex")
+def cli() -> None:
+    """Train, save and resume LoRA models over the Tinker API, supervised, or on an engine of your own."""
+
+
+@cli.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; beyond loopback a key is needed."
+)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder that keeps runs and checkpoints.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Compute threads.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="File that holds the API key clients must show; default: the variable TINKEX_ENGINE_KEY, else none.",
+)
+@click.option(
+    "--log-level", default="warning", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
+)
+def serve(host: str, port: int, root: Path, threads: int, key_file: Path | None, log_level: str) -> None:
+    """Serve the embedded Tinker-compatible engine until it is interrupted."""
+    from tinkex.cli._serve import run_serve  # noqa: PLC0415 - each command loads what it needs only
+
+    run_serve(host=host, port=port, root=root, threads=threads, key_file=key_file, log_level=log_level)
+
+
+@cli.command()
+@click.option("--base-url", help="Another Tinker-compatible server; default: an engine of its own.")
+@click.option("--base-model", help="Default: the first model that the server names.")
+@click.option("--data", type=click.Path(path_type=Path), help="Text to train on; default: a short public-domain one.")
+@click.option("--steps", default=30, show_default=True, type=click.IntRange(1, 10_000), help="Steps before the save.")
+@click.option("--more", default=10, show_default=True, type=click.IntRange(2, 1000), help="Steps after it, thrice.")
+@click.option(
+    "--plot", default=Path("tinkex-loss.png"), show_default=True, type=click.Path(path_type=Path), help="The loss plot."
+)
+@click.option(
+    "--log-level", default="error", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
+)
+def demo(
+    base_url: str | None,
+    base_model: str | None,
+    data: Path | None,
+    steps: int,
+    more: int,
+    plot: Path,
+    log_level: str,
+) -> None:
+    """Train, save, resume bit for bit, and show that a failed resume leaves nothing behind."""
+    from tinkex.cli._demo import Plan, run_demo  # noqa: PLC0415 - each command loads what it needs only
+
+    run_demo(Plan(base_url, base_model, data, steps, more, plot, log_level))
+
+
+def main() -> None:
+    """Run the command and exit.
+
+    The status is 0 for success, 1 for a result that is not as it must be, 2 for bad input, 3 for a server that cannot
+    be used, 130 after Ctrl-C.
+    """
+    try:
+        status = cli.main(standalone_mode=False)
+    except Failure as failure:
+        print(f"tinkex: {failure}", file=sys.stderr)
+        sys.exit(failure.status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(BAD_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        print("tinkex: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,39 @@
+"""``tinkex serve``: the engine in this process."""
+
+import os
+from pathlib import Path
+
+from tinkex.cli._fail import BAD_INPUT, Failure
+from tinkex.cli._logs import log_to_stderr
+from tinkex.engine import EngineConfig, EngineError, serve
+from tinkex.protocol import ApiKey, TinkexError
+
+
+def run_serve(*, host: str, port: int, root: Path, threads: int, key_file: Path | None, log_level: str) -> None:
+    """Serve until a signal ends it; print the address once bound."""
+    log_to_stderr(log_level)
+    key = _key(key_file)
+    try:
+        serve(EngineConfig(root=root, host=host, port=port, threads=threads, api_key=key), on_ready=_announce)
+    except EngineError as error:
+        raise Failure(str(error), BAD_INPUT) from error
+
+
+def _announce(url: str) -> None:
+    print(f"tinkex engine: {url}", flush=True)
+
+
+def _key(key_file: Path | None) -> ApiKey | None:
+    if key_file is None:
+        text = os.environ.get("TINKEX_ENGINE_KEY") or None
+        source = "TINKEX_ENGINE_KEY"
+    else:
+        source = f"--key-file {key_file}"
+        try:
+            text = key_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Failure(f"{source} cannot be read: {error}", BAD_INPUT) from error
+    try:
+        return ApiKey(text) if text is not None else None
+    except TinkexError as error:
+        raise Failure(f"{source}: {error}", BAD_INPUT) from error
