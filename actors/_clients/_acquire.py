@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any, Final
 
-from tinkex.actors._clients._lease import Lease, LeaseBook, Session
+from tinkex.actors._clients._lease import Lease, LeaseBook
+from tinkex.actors._clients._session import Session
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
 from tinkex.actors._transport import (

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tinkex.actors._clients._lease import Session
 from tinkex.actors._clients._training_proxy import TrainingClientProxy
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._ref import GenRef
@@ -34,9 +33,6 @@ class Creation:
     client: GenRef[TrainingClientProxy] | None = None
     over: bool = False
     """Answered, well or badly, or given up."""
-
-    shares: Session | None = None
-    """The session that its client shares with others, if it has none of its own."""
 
     forget_owner: Callable[[], None] | None = field(default=None, repr=False)
 

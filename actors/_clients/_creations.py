@@ -9,10 +9,11 @@ import pykka
 
 from tinkex.actors._clients._acquire import heartbeat, open_session
 from tinkex.actors._clients._creation import Create, Creation, lora_like, lora_of, not_lora
-from tinkex.actors._clients._lease import Lease, LeaseBook, Session
+from tinkex.actors._clients._lease import Lease, LeaseBook
 from tinkex.actors._clients._service_calls import get_checkpoint_info
+from tinkex.actors._clients._session import Session
 from tinkex.actors._clients._settings import Settings
-from tinkex.actors._clients._training_client import Boot, LoseSession, TrainingClient
+from tinkex.actors._clients._training_client import Boot, TrainingClient
 from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled
 from tinkex.actors._genserver._deferred import AbandonReason, Deferred
 from tinkex.actors._genserver._ref import GenRef
@@ -160,9 +161,7 @@ class Creations:
         if self._session is session:
             self._session = None
         self._book.close_session(session)
-        for creation in self._creations.values():
-            if creation.client is not None and creation.shares is session and creation.client.is_alive():
-                creation.client.tell(LoseSession(error))
+        session.loss.happen(error)
 
     # The client itself
 
@@ -176,7 +175,6 @@ class Creations:
         lora: LoraConfig,
     ) -> None:
         creation.step = "start_client"
-        creation.shares = None if owns_session else session
         lease = self._book.intend(
             session,
             owns_session=owns_session,

@@ -3,11 +3,11 @@
 import asyncio
 import itertools
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from tinkex.actors._clients._session import Session
 from tinkex.protocol import LoraConfig
 from tinkex.protocol.replies import LeaseReport
 
@@ -15,24 +15,6 @@ LeaseState = Literal["intent", "owned", "releasing", "expiring", "released"]
 
 SESSION_EXPIRES_SECONDS: Final = 300.0
 """After how long without a heartbeat servers sweep a session; a lease we could not release is gone by then."""
-
-
-@dataclass(eq=False)
-class Session:
-    """A session on the server, which a heartbeat keeps alive. Changed on the io loop only, read anywhere."""
-
-    tags: list[str]
-    user_metadata: dict[str, str]
-    idempotency_key: str = field(default_factory=lambda: f"tinkex-{uuid.uuid4()}")
-    """Every repeat of its creation carries this, so that a lost reply makes no second session."""
-
-    session_id: str | None = None
-    asked: bool = False
-    """Whether a create_session may have reached the server."""
-
-    finished: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever is asking for it, so that a release learns what came of it."""
 
 
 @dataclass(eq=False)

@@ -1,5 +1,6 @@
 """The service client: one session on the server, and the maker of training clients."""
 
+import contextlib
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, Unpack, cast
 
@@ -282,7 +283,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         reaper.monitor(lambda _down: self.run_soon("reaper down", self._reaper_down))
         for lease in self._book.leases():
             if lease.state == "releasing":
-                reaper.tell(Reap(lease))
+                with contextlib.suppress(pykka.ActorDeadError):  # then another is started, and told again
+                    reaper.tell(Reap(lease))
 
     def _reaper_down(self) -> None:
         if self._state == "ready" and self._supervisor.is_alive():

@@ -1,7 +1,6 @@
 """The training client: one model on the server, its requests in order, its results to whoever asked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -54,13 +53,6 @@ class Boot(Request[str], frozen=True):
     path: str | None = None
     optimizer: bool = False
     weights_access_token: str | None = None
-
-
-@dataclass(frozen=True)
-class LoseSession:
-    """The server ended the session that this client's model lives in; told by whoever keeps its heartbeat."""
-
-    error: TinkexError
 
 
 class TrainingClient(ClientActor[TrainingClientProxy]):
@@ -157,6 +149,10 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
             work = open_session(self._transport, self._lease.session)
             self.run_io("create_session", work, partial(self._session_opened, message))
         else:
+            forget = self._lease.session.loss.listen(
+                lambda error: self.run_soon("session lost", partial(self._lose_session, error))
+            )
+            self.add_finalizer(lambda _reason: forget())
             self._open_model(message)
         return self._boot
 
@@ -298,17 +294,15 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     # Ending
 
-    @on(LoseSession)
-    def _on_lose_session(self, message: LoseSession) -> None:
-        self._lose_session(message.error)
-
     def _lose_session(self, error: TinkexError) -> None:
-        self._state = "session_lost"
+        if self._state != "stopping":
+            self._state = "session_lost"
         self._refusal = error
         self._log.warning("session lost", error=error.message)
         self._boot.settle(Err(at_step(error, "heartbeat")))
         if self._pipeline is not None:
             self._pipeline.abort(error)
+        self._maybe_drained()
 
     def on_drain(self) -> None:
         """Let what is open finish; what is still open at the deadline is answered by the actor's end."""

@@ -16,7 +16,7 @@ import pytest
 from support_clients import Faults, base_model, create, data, eventually, service
 from support_engine_url import health
 from tinkex.actors import GenServer, ServiceClient, Supervisor, TrainingClient
-from tinkex.actors._clients._training_client import LoseSession
+from tinkex.actors._genserver._client import Continue
 from tinkex.actors.testing import VirtualClock, runtime
 from tinkex.cli._damage import remove_a_tensor
 from tinkex.cli._engine_process import engine_process
@@ -148,6 +148,10 @@ def test_an_unknown_base_model_is_refused_by_the_server_and_leaves_nothing(url: 
         eventually(lambda: pykka.ActorRegistry.get_by_class(TrainingClient) == [])
 
 
+def crash() -> None:
+    raise RuntimeError("a bug")
+
+
 def hold(path: str) -> Any:
     def rule(request: httpx.Request, _count: int) -> str | None:
         return "hold" if request.url.path == f"/api/v1{path}" else None
@@ -163,7 +167,7 @@ def test_a_client_that_crashes_in_mid_load_fails_its_caller_only(url: str, good:
         (victim,) = [
             found for found in pykka.ActorRegistry.get_by_class(TrainingClient) if found.actor_urn != sibling.actor_urn
         ]
-        victim.tell(LoseSession(None))  # type: ignore[arg-type]  # what no code of ours sends: its handler raises
+        victim.tell(Continue("a bug", crash))
         result = creating.get(timeout=20)
         assert isinstance(result, Err)
         assert result.error.kind == "actor_crashed"

@@ -303,6 +303,28 @@ def test_a_lost_session_answers_everything_with_the_way_out(url: str) -> None:
         assert refused.error.kind == "session_lost"
 
 
+def test_a_stop_does_not_wait_for_what_a_lost_session_took_with_it(url: str) -> None:
+    held = HoldResultOf("/save_weights")
+
+    def rule(request: httpx.Request, count: int) -> "str | httpx.Response | None":
+        if request.url.path == "/api/v1/session_heartbeat":
+            return httpx.Response(410, json={"detail": "finished"})
+        return held(request, count)
+
+    clock = VirtualClock()
+    faults = Faults(rule)
+    with service(url, clock=clock, faults=faults, heartbeat_seconds=1.0) as (ref, _):
+        training = create(ref)
+        saving = training.ask(messages.SaveState("held-4"), block=False)
+        assert faults.held.wait(20)
+        training.stop(block=False)
+        clock.advance(1.0)
+        lost = saving.get(timeout=20)
+        assert isinstance(lost, Err)
+        assert lost.error.kind == "session_lost"
+        eventually(lambda: not training.is_alive())
+
+
 TOKENS = [1, 2, 3]
 
 
