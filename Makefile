@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench clean
+.PHONY: help install demo test check serve bench proto clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ serve: install ## Serve the embedded engine on http://127.0.0.1:8080, keeping it
 
 bench: install ## Measure against named rivals in the same run
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+proto: ## Build the protobuf module from protocol/wire/_proto/tinkex_wire.proto
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/python -m pip --disable-pip-version-check install --quiet 'grpcio-tools==1.75.1'
+	cd protocol/wire/_proto && ../../../build/proto/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. tinkex_wire.proto
 
 clean: ## Remove what make made
 	rm -rf $(VENV) build dist out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

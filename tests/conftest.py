@@ -1,9 +1,13 @@
-"""Quiet logs, so that a failing test shows what failed."""
+"""Quiet logs, so that a failing test shows what failed; and Ctrl-C as a terminal has it."""
 
 import logging
+import signal
 
 import structlog
 
 structlog.configure(
     wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False
 )
+
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,1 @@
+"""The protobuf module, generated from `tinkex_wire.proto`."""
