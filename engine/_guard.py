@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 from litestar.types import Send
 
+from tinkex.engine._bodies import ENCODINGS, JSON, PROTOBUF, media_type
 from tinkex.engine._config import EngineConfig
 from tinkex.engine._errors import Refusal
 from tinkex.protocol import wire
 
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
-_JSON: Final = frozenset({"application/json"})
+_PROTOBUF_PATHS: Final = frozenset({"/api/v1/forward_backward"})
 
 
 def check_head(config: EngineConfig, method: str, path: str, headers: Mapping[str, str]) -> None:
@@ -31,15 +32,16 @@ def check_head(config: EngineConfig, method: str, path: str, headers: Mapping[st
     if path.startswith("/api/v1") and not _has_key(config, headers.get("x-api-key", "")):
         raise Refusal(401, "the X-API-Key header is missing or wrong")
     if method in _WRITES:
-        _check_body(config, headers)
+        _check_body(config, path, headers)
 
 
-def _check_body(config: EngineConfig, headers: Mapping[str, str]) -> None:
-    media = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in _JSON:
+def _check_body(config: EngineConfig, path: str, headers: Mapping[str, str]) -> None:
+    media = media_type(headers.get("content-type", ""))
+    if media != JSON and not (media == PROTOBUF and path in _PROTOBUF_PATHS):
         raise Refusal(415, f"the body must be application/json, not {media or 'untyped'}")
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(415, "compressed bodies are not supported")
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ENCODINGS:
+        raise Refusal(415, f"the body may be compressed by zstd only, not by {encoding[:32]!r}")
     length = headers.get("content-length", "0")
     if not length.isdigit() or int(length) > config.max_body_bytes:
         raise Refusal(413, f"the body is larger than {config.max_body_bytes} bytes; send fewer data at once")

@@ -9,6 +9,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from tinkex.engine._bodies import JSON, PROTOBUF, inflate, media_type, takes_protobuf
 from tinkex.engine._config import owner_of
 from tinkex.engine._engine import Engine
 from tinkex.engine._errors import Refusal, told
@@ -21,7 +22,6 @@ Reply: TypeAlias = Response[bytes]
 T = TypeVar("T")
 
 PREFIX: Final = "/api/v1"
-JSON: Final = "application/json"
 _PASSING: Final = frozenset({425, 503})
 
 
@@ -36,23 +36,55 @@ def owner_in(request: Http) -> str:
 
 
 async def read(request: Http, into: type[T]) -> tuple[T, bytes]:
-    """Read a request's body; return it and the digest of path and body that recognises a repeat.
+    """Read a request's JSON body; return it and the digest of path and body that recognises a repeat.
 
     Raises:
         Refusal: 400 that says where the body is wrong.
     """
-    raw = await request.body()
+    raw, digest = await _body_of(request)
     try:
-        body = wire.decode(raw, into)
+        return wire.decode(raw, into), digest
     except TinkexError as error:
         raise Refusal(400, error.message) from error
-    return body, hashlib.sha256(request.scope["path"].encode() + b"\0" + raw).digest()
+
+
+async def read_pass(request: Http) -> tuple[wire.ForwardRequest | wire.ForwardBackwardRequest, bytes]:
+    """Read the body of ``/forward_backward``, in either form; protobuf asks for forward passes too.
+
+    Raises:
+        Refusal: as ``read``.
+    """
+    if media_type(request.headers.get("content-type", "")) != PROTOBUF:
+        return await read(request, wire.ForwardBackwardRequest)
+    from tinkex.protocol.wire import protobuf  # noqa: PLC0415 - with the first client that speaks it
+
+    raw, digest = await _body_of(request)
+    try:
+        return protobuf.decode_pass(raw), digest
+    except TinkexError as error:
+        raise Refusal(400, error.message) from error
+
+
+async def _body_of(request: Http) -> tuple[bytes, bytes]:
+    raw = await request.body()
+    limit = engine_of(request).config.max_body_bytes
+    raw = inflate(raw, request.headers.get("content-encoding", "identity"), limit)
+    return raw, hashlib.sha256(request.scope["path"].encode() + b"\0" + raw).digest()
 
 
 def reply(body: object, status: int = 200) -> Reply:
     """Write a body; statuses that pass say when to come again."""
     headers = {"retry-after": "1"} if status in _PASSING else {}
     return Response(wire.encode(body), media_type=JSON, status_code=status, headers=headers)
+
+
+def reply_result(request: Http, result: object) -> Reply:
+    """Write a future's answer: what a pass computed in protobuf, to those who take it; all else in JSON."""
+    if isinstance(result, wire.ForwardBackwardResult) and takes_protobuf(request.headers.get("accept", "")):
+        from tinkex.protocol.wire import protobuf  # noqa: PLC0415 - as above
+
+        return Response(protobuf.encode_result(result), media_type=PROTOBUF, status_code=200)
+    return reply(result)
 
 
 def segment(request: Http, name: str) -> str:

@@ -17,7 +17,9 @@ from tinkex.engine._http import (
     gone_away,
     owner_in,
     read,
+    read_pass,
     reply,
+    reply_result,
 )
 from tinkex.engine._requests import Order
 from tinkex.protocol import wire
@@ -71,8 +73,11 @@ async def forward(request: Http) -> Reply:
 
 @post(f"{PREFIX}/forward_backward", status_code=200)
 async def forward_backward(request: Http) -> Reply:
-    """Compute logprobs and add gradients."""
-    body, digest = await read(request, wire.ForwardBackwardRequest)
+    """Compute logprobs and add gradients; a protobuf body may ask for the logprobs alone."""
+    body, digest = await read_pass(request)
+    if isinstance(body, wire.ForwardRequest):
+        order = await _order(request, body.model_id, body.seq_id, digest, "forward")
+        return reply(_requests.run_pass(engine_of(request), order, body.forward_input, backward=False))
     order = await _order(request, body.model_id, body.seq_id, digest, "forward_backward")
     return reply(_requests.run_pass(engine_of(request), order, body.forward_backward_input, backward=True))
 
@@ -137,7 +142,7 @@ async def retrieve_future(request: Http) -> Reply:
         return reply(_requests.save_result(row))
     waiting = asyncio.create_task(engine.futures.wait(body.request_id, engine.config.long_poll))
     answer = await first_of(waiting, asyncio.create_task(gone_away(request)))
-    return reply(wire.TryAgain(body.request_id) if answer is None else answer)
+    return reply_result(request, wire.TryAgain(body.request_id) if answer is None else answer)
 
 
 @post(f"{PREFIX}/telemetry", status_code=200)
