@@ -9,7 +9,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from tinkex.engine._bodies import JSON, PROTOBUF, inflate, media_type, takes_protobuf
+from tinkex.engine._bodies import JSON, PROTOBUF, inflate, takes_protobuf
 from tinkex.engine._config import owner_of
 from tinkex.engine._engine import Engine
 from tinkex.engine._errors import Refusal, told
@@ -41,31 +41,19 @@ async def read(request: Http, into: type[T]) -> tuple[T, bytes]:
     Raises:
         Refusal: 400 that says where the body is wrong.
     """
-    raw, digest = await _body_of(request)
+    raw, digest = await body_of(request)
     try:
         return wire.decode(raw, into), digest
     except TinkexError as error:
         raise Refusal(400, error.message) from error
 
 
-async def read_pass(request: Http) -> tuple[wire.ForwardRequest | wire.ForwardBackwardRequest, bytes]:
-    """Read the body of ``/forward_backward``, in either form; protobuf asks for forward passes too.
+async def body_of(request: Http) -> tuple[bytes, bytes]:
+    """Return a request's body, inflated, and the digest of path and body.
 
     Raises:
-        Refusal: as ``read``.
+        Refusal: 400 or 413.
     """
-    if media_type(request.headers.get("content-type", "")) != PROTOBUF:
-        return await read(request, wire.ForwardBackwardRequest)
-    from tinkex.protocol.wire import protobuf  # noqa: PLC0415 - with the first client that speaks it
-
-    raw, digest = await _body_of(request)
-    try:
-        return protobuf.decode_pass(raw), digest
-    except TinkexError as error:
-        raise Refusal(400, error.message) from error
-
-
-async def _body_of(request: Http) -> tuple[bytes, bytes]:
     raw = await request.body()
     limit = engine_of(request).config.max_body_bytes
     raw = inflate(raw, request.headers.get("content-encoding", "identity"), limit)
@@ -81,7 +69,7 @@ def reply(body: object, status: int = 200) -> Reply:
 def reply_result(request: Http, result: object) -> Reply:
     """Write a future's answer: what a pass computed in protobuf, to those who take it; all else in JSON."""
     if isinstance(result, wire.ForwardBackwardResult) and takes_protobuf(request.headers.get("accept", "")):
-        from tinkex.protocol.wire import protobuf  # noqa: PLC0415 - as above
+        from tinkex.protocol.wire import protobuf  # noqa: PLC0415 - with the first client that takes it
 
         return Response(protobuf.encode_result(result), media_type=PROTOBUF, status_code=200)
     return reply(result)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from tinkex.engine._errors import Refusal
+from tinkex.engine._errors import OperationFailed, Refusal
 from tinkex.engine._executor import Job
 from tinkex.engine._records import CheckpointRow
 from tinkex.engine._registry import Model
@@ -41,11 +42,29 @@ def run_pass(engine: "Engine", order: Order, work: wire.ForwardBackwardInput, *,
     """Queue a forward pass, or a forward and backward pass."""
 
     def prepare(_request_id: str) -> "Work":
-        config = check_pass(work, order.model.base)
+        try:
+            config = check_pass(work, order.model.base)
+        except Refusal as refusal:
+            if not _is_chunk(order):
+                raise
+            return partial(_fail, refusal.detail)
         model_id = order.model.model_id
         return lambda compute: compute.run(model_id, work.data, work.loss_fn, config, backward=backward)
 
     return _submit(engine, order, prepare, poisons=backward)
+
+
+def _is_chunk(order: Order) -> bool:
+    """Whether a pass must be part of a call in several requests: only those are sent in another order than numbered.
+
+    A bad one among them is accepted and fails when its turn comes, and with it the model. Refused, it would leave the
+    gradients of half a call, and the official SDK waiting for ever to send the rest.
+    """
+    return order.seq_id > order.model.sequencer.awaited or order.model.sequencer.held > 0
+
+
+def _fail(reason: str, _compute: "Compute") -> msgspec.Struct:
+    raise OperationFailed(reason)
 
 
 def optim_step(engine: "Engine", order: Order, body: wire.OptimStepRequest) -> wire.UntypedFuture:
@@ -160,7 +179,7 @@ def _submit(
 ) -> wire.UntypedFuture:
     """Take a request into the order of its model, or recognise it.
 
-    ``prepare`` checks it and returns its work; what it refuses uses up no number.
+    ``prepare`` checks it and returns its work; what it refuses uses up no number, and later ones may pass it.
 
     Raises:
         Refusal: 400 for what ``prepare`` refuses and for numbers that cannot be, 410 once the model is unloading.
@@ -180,6 +199,7 @@ def _submit(
         work = prepare(request_id)
     except Refusal:
         engine.futures.cancel(request_id)
+        pass_over(engine, model, order.seq_id)
         raise
     job = Job(request_id, work, model.model_id, order.label, poisons=poisons, saves=saves)
     if saves is not None:
@@ -188,6 +208,12 @@ def _submit(
         engine.executor.put(ready)
     engine.touch(model)
     return wire.UntypedFuture(request_id, model.model_id)
+
+
+def pass_over(engine: "Engine", model: Model, seq_id: int) -> None:
+    """Let later numbers pass one that was refused: some clients do not use it again."""
+    for ready in model.sequencer.refuse(seq_id, engine.clock()):
+        engine.executor.put(ready)
 
 
 _VERDICTS: Final = {

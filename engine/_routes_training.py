@@ -15,13 +15,11 @@ from tinkex.engine._http import (
     engine_of,
     first_of,
     gone_away,
-    owner_in,
     read,
-    read_pass,
     reply,
     reply_result,
 )
-from tinkex.engine._requests import Order
+from tinkex.engine._numbered import order_of, read_numbered, read_pass
 from tinkex.protocol import wire
 
 
@@ -66,8 +64,8 @@ async def unload_model(request: Http) -> Reply:
 @post(f"{PREFIX}/forward", status_code=200)
 async def forward(request: Http) -> Reply:
     """Compute logprobs."""
-    body, digest = await read(request, wire.ForwardRequest)
-    order = await _order(request, body.model_id, body.seq_id, digest, "forward")
+    body, digest = await read_numbered(request, wire.ForwardRequest)
+    order = await order_of(request, body.model_id, body.seq_id, digest, "forward")
     return reply(_requests.run_pass(engine_of(request), order, body.forward_input, backward=False))
 
 
@@ -76,46 +74,46 @@ async def forward_backward(request: Http) -> Reply:
     """Compute logprobs and add gradients; a protobuf body may ask for the logprobs alone."""
     body, digest = await read_pass(request)
     if isinstance(body, wire.ForwardRequest):
-        order = await _order(request, body.model_id, body.seq_id, digest, "forward")
+        order = await order_of(request, body.model_id, body.seq_id, digest, "forward")
         return reply(_requests.run_pass(engine_of(request), order, body.forward_input, backward=False))
-    order = await _order(request, body.model_id, body.seq_id, digest, "forward_backward")
+    order = await order_of(request, body.model_id, body.seq_id, digest, "forward_backward")
     return reply(_requests.run_pass(engine_of(request), order, body.forward_backward_input, backward=True))
 
 
 @post(f"{PREFIX}/optim_step", status_code=200)
 async def optim_step(request: Http) -> Reply:
     """Apply the gradients."""
-    body, digest = await read(request, wire.OptimStepRequest)
-    order = await _order(request, body.model_id, body.seq_id, digest, "optim_step")
+    body, digest = await read_numbered(request, wire.OptimStepRequest)
+    order = await order_of(request, body.model_id, body.seq_id, digest, "optim_step")
     return reply(_requests.optim_step(engine_of(request), order, body))
 
 
 @post(f"{PREFIX}/save_weights", status_code=200)
 async def save_weights(request: Http) -> Reply:
     """Save a checkpoint to train on."""
-    body, digest = await read(request, wire.SaveWeightsRequest)
+    body, digest = await read_numbered(request, wire.SaveWeightsRequest)
     done = await _saved_before(request, body.model_id, body.seq_id, digest)
     if done is not None:
         return reply(done)
-    order = await _order(request, body.model_id, body.seq_id, digest, "save_weights")
+    order = await order_of(request, body.model_id, body.seq_id, digest, "save_weights")
     return reply(_requests.save_weights(engine_of(request), order, body))
 
 
 @post(f"{PREFIX}/save_weights_for_sampler", status_code=200)
 async def save_weights_for_sampler(request: Http) -> Reply:
     """Save a checkpoint to sample from."""
-    body, digest = await read(request, wire.SaveWeightsForSamplerRequest)
+    body, digest = await read_numbered(request, wire.SaveWeightsForSamplerRequest)
     done = await _saved_before(request, body.model_id, body.seq_id, digest)
     if done is not None:
         return reply(done)
-    order = await _order(request, body.model_id, body.seq_id, digest, "save_weights_for_sampler")
+    order = await order_of(request, body.model_id, body.seq_id, digest, "save_weights_for_sampler")
     return reply(_requests.save_for_sampler(engine_of(request), order, body))
 
 
 @post(f"{PREFIX}/load_weights", status_code=200)
 async def load_weights(request: Http) -> Reply:
     """Load a checkpoint into a new model, which this request may make."""
-    body, digest = await read(request, wire.LoadWeightsRequest)
+    body, digest = await read_numbered(request, wire.LoadWeightsRequest)
     engine = engine_of(request)
     if body.model_id is None:
         if body.session_id is None:
@@ -126,7 +124,7 @@ async def load_weights(request: Http) -> Reply:
     if body.seq_id is None:
         raise Refusal(400, "load_weights with model_id needs seq_id")
     source = await _shelf.find(engine, body.path)
-    order = await _order(request, body.model_id, body.seq_id, digest, "load_weights")
+    order = await order_of(request, body.model_id, body.seq_id, digest, "load_weights")
     return reply(_requests.load_weights(engine, order, source, optimizer=body.optimizer))
 
 
@@ -150,10 +148,6 @@ async def telemetry(request: Http) -> Reply:
     """Take telemetry and forget it."""
     await read(request, Empty)
     return reply({"status": "accepted"})
-
-
-async def _order(request: Http, model_id: str, seq_id: int, digest: bytes, operation: str) -> Order:
-    return Order(await engine_of(request).model(model_id), seq_id, digest, operation, owner_in(request))
 
 
 async def _saved_before(request: Http, model_id: str, seq_id: int, digest: bytes) -> wire.UntypedFuture | None:

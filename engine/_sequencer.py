@@ -20,7 +20,7 @@ class Sequencer(Generic[T]):
 
     Numbers start at 1. A request whose number is above the next one is held until the gap closes or, after
     ``timeout`` seconds without progress, given up together with all that are held beside it. A number that was
-    refused elsewhere never comes here, and so is no gap.
+    refused is no gap: its client may use it again, with another body, until a later number has passed it.
 
     Args:
         timeout: seconds that a gap may last.
@@ -34,6 +34,7 @@ class Sequencer(Generic[T]):
         self._window: Final = window
         self._next = 1
         self._held: dict[int, T] = {}
+        self._refused: set[int] = set()
         self._seen: dict[int, _Seen] = {}
         self._order: deque[int] = deque()
         self._stuck_since: float | None = None
@@ -42,6 +43,14 @@ class Sequencer(Generic[T]):
     def next(self) -> int:
         """The lowest number that has not been handed out or given up."""
         return self._next
+
+    @property
+    def awaited(self) -> int:
+        """The lowest number that has neither come nor been refused: a client that sends in order sends this one."""
+        number = self._next
+        while number in self._refused or number in self._held:
+            number += 1
+        return number
 
     @property
     def held(self) -> int:
@@ -75,16 +84,24 @@ class Sequencer(Generic[T]):
         while len(self._order) > self._window and self._order[0] < self._next:
             del self._seen[self._order.popleft()]
         self._held[number] = item
+        self._refused.discard(number)
         return self._advance(now)
 
-    def expire(self, now: float) -> tuple[range, list[T]]:
+    def refuse(self, number: int, now: float) -> list[T]:
+        """Note that a request of this number was refused; return what may run now, in order."""
+        if number in self._held or not self._next <= number < self._next + self._reach:
+            return []
+        self._refused.add(number)
+        return self._advance(now)
+
+    def expire(self, now: float) -> tuple[list[int], list[T]]:
         """Give up a gap that has lasted too long; return the missing numbers below the first held one, and all held.
 
         The numbers go on above the highest that was held.
         """
         if self._stuck_since is None or now - self._stuck_since < self._timeout:
-            return range(0), []
-        missing = range(self._next, min(self._held))
+            return [], []
+        missing = [number for number in range(self._next, min(self._held)) if number not in self._refused]
         return missing, self.give_up()
 
     def give_up(self) -> list[T]:
@@ -92,14 +109,20 @@ class Sequencer(Generic[T]):
         given_up = [self._held[number] for number in sorted(self._held)]
         if self._held:
             self._next = max(self._held) + 1
+            self._refused = {number for number in self._refused if number >= self._next}
         self._held.clear()
         self._stuck_since = None
         return given_up
 
     def _advance(self, now: float) -> list[T]:
         ready: list[T] = []
-        while self._next in self._held:
-            ready.append(self._held.pop(self._next))
+        while self._held:
+            if self._next in self._held:
+                ready.append(self._held.pop(self._next))
+            elif self._next in self._refused:
+                self._refused.remove(self._next)
+            else:
+                break
             self._next += 1
         if not self._held:
             self._stuck_since = None

@@ -43,6 +43,7 @@ from tinkex.protocol.wire._training import (
     ForwardBackwardRequest,
     ForwardBackwardResult,
     ForwardRequest,
+    Numbered,
     OptimStepRequest,
     OptimStepResult,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "LoadWeightsRequest",
     "LoadWeightsResult",
     "ModelData",
+    "Numbered",
     "OptimStepRequest",
     "OptimStepResult",
     "RetrieveFutureRequest",

@@ -19,6 +19,13 @@ class ForwardBackwardInput(Body, frozen=True):
     loss_fn_config: Mapping[str, float | str] | None = None
 
 
+class Numbered(Body, frozen=True):
+    """What all numbered requests of a model have, to be read where the rest cannot be."""
+
+    model_id: str
+    seq_id: int
+
+
 class ForwardRequest(Body, frozen=True):
     """``POST /api/v1/forward``."""
 

@@ -24,6 +24,7 @@ from tinkex.protocol.wire._training import (
     ForwardBackwardRequest,
     ForwardBackwardResult,
     ForwardRequest,
+    Numbered,
 )
 
 _DTYPES: Final[dict[int, Dtype]] = {pb.DTYPE_FLOAT32: "float32", pb.DTYPE_INT64: "int64"}
@@ -75,6 +76,20 @@ def decode_pass(body: bytes) -> ForwardBackwardRequest | ForwardRequest:
         raise _unreadable("ForwardBackwardRequest", error) from error
     kind = ForwardRequest if message.forward_only else ForwardBackwardRequest
     return kind(given, message.model_id, message.seq_id)
+
+
+def numbered(body: bytes) -> Numbered:
+    """Read which number of which model a pass has, whatever else is wrong with it.
+
+    Raises:
+        TinkexError: kind ``protocol``.
+    """
+    message = pb.ForwardBackwardRequest()
+    try:
+        message.ParseFromString(body)
+    except DecodeError as error:
+        raise _unreadable("ForwardBackwardRequest", error) from error
+    return Numbered(message.model_id, message.seq_id)
 
 
 def encode_result(result: ForwardBackwardResult) -> bytes:

@@ -108,6 +108,43 @@ async def test_a_refused_number_is_no_gap(tmp_path: Path) -> None:
         await model.forward_backward(DATA)
 
 
+async def test_a_later_number_passes_a_refused_one(tmp_path: Path) -> None:
+    """Whatever was wrong with it: clients of other makes do not use it again."""
+    async with serving(tmp_path) as client:
+        model = await client.model()
+        await client.refused("forward_backward", model.pass_body([]))
+        await client.refused("forward_backward", {**model.pass_body(DATA), "forward_backward_input": 7})
+        await client.refused("optim_step", model.body(adam_params={"learning_rate": -1}))
+        await client.refused("save_weights", model.body(path="a/b"))
+        unread = model.body(adam_params=3)
+        await client.refused("optim_step", unread)
+        await model.forward_backward(DATA)
+        await model.step()
+        assert "comes too late" in await client.refused("optim_step", {**unread, "adam_params": {}})
+
+
+async def test_a_refusal_of_what_cannot_be_read_or_found_changes_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        model = await client.model()
+        await client.refused("optim_step", {"seq_id": "one"})
+        await client.refused("optim_step", {"model_id": "nobody", "seq_id": 1, "adam_params": 3})
+        await model.forward_backward(DATA)
+
+
+async def test_a_bad_chunk_fails_its_call_and_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """Also where it is the first one, which comes last: nothing goes on with the gradients of half a call."""
+    for bad in (0, 1):
+        async with serving(tmp_path / str(bad)) as client:
+            model = await client.model()
+            bodies = [model.pass_body([] if number == bad else DATA) for number in range(3)]
+            later = [await client.post("forward_backward", body) for body in bodies[1:]]
+            answers = [await client.result(await client.post("forward_backward", bodies[0]))]
+            answers += [await client.result(future) for future in later]
+            assert ["data" in str(answer.get("error")) for answer in answers] == [number == bad for number in range(3)]
+            error = await client.failure("optim_step", model.body(adam_params={}))
+            assert f"forward_backward (number {bad + 1})" in error["message"]
+
+
 async def test_a_gap_fails_explicitly_after_its_deadline(tmp_path: Path) -> None:
     """What was held behind it fails and names it; the number itself is too late then; steps and saves stay refused."""
     clock = Clock()

@@ -23,6 +23,7 @@ class Laws(RuleBasedStateMachine):
         self.now = 0.0
         self.bodies: dict[int, int] = {}
         self.ran: list[int] = []
+        self.refused: set[int] = set()
         self.gone: set[int] = set()
         """Given up while held."""
         self.floor = 1
@@ -49,15 +50,32 @@ class Laws(RuleBasedStateMachine):
             return
         was_waiting = bool(self.waiting())
         self.bodies[number] = body
+        self.refused.discard(number)
         ready = self.sequencer.accept(number, digest(body), f"ticket {number}", number, self.now)
-        expected: list[int] = []
-        while self.floor in self.waiting():
-            expected.append(self.floor)
-            self.ran.append(self.floor)
-            self.floor += 1
-        assert ready == expected
+        assert ready == self.run()
         if ready or not was_waiting:
             self.moved = self.now
+
+    @rule(ahead=st.integers(-3, REACH + 2))
+    def refuse(self, ahead: int) -> None:
+        number = max(1, self.floor + ahead)
+        if self.floor <= number < self.floor + REACH and number not in self.bodies:
+            self.refused.add(number)
+        ready = self.sequencer.refuse(number, self.now)
+        assert ready == self.run()
+        if ready:
+            self.moved = self.now
+
+    def run(self) -> list[int]:
+        ran: list[int] = []
+        while waiting := self.waiting():
+            if self.floor == waiting[0]:
+                ran.append(self.floor)
+                self.ran.append(self.floor)
+            elif self.floor not in self.refused:
+                break
+            self.floor += 1
+        return ran
 
     @rule(seconds=st.floats(0.1, 7.0))
     def wait(self, seconds: float) -> None:
@@ -66,7 +84,7 @@ class Laws(RuleBasedStateMachine):
         missing, given_up = self.sequencer.expire(self.now)
         if waiting and self.now - self.moved >= TIMEOUT:
             assert given_up == waiting
-            assert missing == range(self.floor, waiting[0])
+            assert missing == [number for number in range(self.floor, waiting[0]) if number not in self.refused]
             self.gone |= set(waiting)
             self.floor = waiting[-1] + 1
         else:
@@ -85,6 +103,9 @@ class Laws(RuleBasedStateMachine):
         assert self.ran == sorted(set(self.ran))
         assert self.sequencer.next == self.floor
         assert self.sequencer.held == len(self.waiting())
+        awaited = self.sequencer.awaited
+        assert awaited not in self.refused
+        assert set(range(self.floor, awaited)) <= self.refused | set(self.waiting())
 
     @invariant()
     def recent_numbers_are_recognised(self) -> None:
@@ -96,11 +117,20 @@ Laws.TestCase.settings = settings(max_examples=150, stateful_step_count=30, dead
 TestSequencerLaws = Laws.TestCase
 
 
-def test_a_number_refused_elsewhere_is_no_gap() -> None:
-    """What never comes here uses up nothing: the next request takes the number."""
+def test_a_refused_number_may_come_again_until_a_later_one_has_passed_it() -> None:
     sequencer = Sequencer[str](TIMEOUT)
-    assert sequencer.judge(1, b"refused") == "new"
-    assert sequencer.accept(1, b"other", "t", "other", 0.0) == ["other"]
+    assert sequencer.refuse(1, 0.0) == []
+    assert sequencer.judge(1, b"other") == "new"
+    assert sequencer.accept(1, b"other", "t", "first", 0.0) == ["first"]
+    assert sequencer.refuse(2, 0.0) == []
+    assert sequencer.accept(3, b"", "t", "third", 0.0) == ["third"]
+    assert sequencer.judge(2, b"") == "late"
+
+
+def test_a_refusal_closes_the_gap_that_later_numbers_wait_for() -> None:
+    sequencer = Sequencer[str](TIMEOUT)
+    assert sequencer.accept(2, b"", "t", "second", 0.0) == []
+    assert sequencer.refuse(1, 0.0) == ["second"]
 
 
 @pytest.mark.parametrize("count", [3, 100])
