@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_INDEX ?=
 READY := $(VENV)/.ready
+SDKS := 0.38.0 0.24.1
+SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench proto clean
+.PHONY: help install demo test check serve bench conformance proto clean
 
 help: ## Show what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## Make .venv with everything: engine, command, checks
 
@@ -26,11 +28,20 @@ demo: install ## Train, save, resume bit for bit, and see a failed resume leave 
 	@mkdir -p out
 	$(BIN)/tinkex demo --plot out/loss.png
 
-test: install ## Run the tests, with the coverage gate
+test: install $(SDKS_READY) ## Run the tests, official SDKs against the engine among them, with the coverage gate
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+conformance: install $(SDKS_READY) ## Run programs of the official SDKs against the engine; write docs/compatibility.md
+	TINKEX_WRITE_DOCS=1 $(BIN)/python -m pytest tests/conformance
+
+.venv-sdk/%/.ready: tests/conformance/constraints-%.txt | $(READY)
+	$(PYTHON) -m venv .venv-sdk/$*
+	.venv-sdk/$*/bin/python -m pip --disable-pip-version-check install --quiet -c $< 'tinker==$*'
+	$(BIN)/python tests/conformance/lend_torch.py .venv-sdk/$*/bin/python
+	@touch $@
 
 check: install ## Format, lint, types, arrows between rooms
 	$(BIN)/ruff format --check .
@@ -51,5 +62,5 @@ proto: ## Build the protobuf module from protocol/wire/_proto/tinkex_wire.proto
 	cd protocol/wire/_proto && ../../../build/proto/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. tinkex_wire.proto
 
 clean: ## Remove what make made
-	rm -rf $(VENV) build dist out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-sdk build dist out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

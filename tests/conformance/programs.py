@@ -280,8 +280,10 @@ def what_does_not_exist_is_said(user: User) -> None:
 
 
 @program
-def a_key_that_is_none_is_refused_before_anything_is_sent(user: User) -> None:
-    refused(lambda: tinker.ServiceClient(base_url=user.url, api_key="not a key"), says="tml-")
+def a_wrong_key_is_refused(user: User) -> None:
+    refused(
+        lambda: tinker.ServiceClient(base_url=user.url, api_key="tml-wrong").get_server_capabilities(), says="X-API-Key"
+    )
 
 
 def main() -> None:
