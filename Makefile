@@ -9,7 +9,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench conformance proto clean
+.PHONY: help install demo test check serve bench conformance crash proto clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: install $(SDKS_READY) ## Run the tests, official SDKs against the engine a
 
 conformance: install $(SDKS_READY) ## Run programs of the official SDKs against the engine; write docs/compatibility.md
 	TINKEX_WRITE_DOCS=1 $(BIN)/python -m pytest tests/conformance
+
+crash: install ## Kill the engine N times in mid-load (make crash N=200 SEED=7) and look what is lost
+	TINKEX_KILLS=$(or $(N),200) TINKEX_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -s tests/engine/test_crash.py
 
 .venv-sdk/%/.ready: tests/conformance/constraints-%.txt | $(READY)
 	$(PYTHON) -m venv .venv-sdk/$*

@@ -62,6 +62,7 @@ def recording_engine(root: Path, **options: Any) -> Generator[tuple[str, Recorde
     settings = uvicorn.Config(recorder, lifespan="on", log_config=None, access_log=False)
     server = uvicorn.Server(settings)
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:

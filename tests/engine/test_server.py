@@ -167,6 +167,13 @@ async def test_after_kill_9_what_was_saved_is_there(tmp_path: Path) -> None:
             assert await resumed.forward(DATA) == expected
 
 
+def test_no_answer_waits_for_the_acknowledgement_of_its_own_first_half(tmp_path: Path) -> None:
+    """40 ms on each exchange, where the system delays acknowledgements."""
+    thread = EngineThread(EngineConfig(tmp_path))
+    with thread as url, socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))):
+        assert thread._server.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_one_process_to_a_root(tmp_path: Path) -> None:
     """The second is told in a sentence, and the first goes on."""
     with running_engine(EngineConfig(tmp_path)) as url:
