@@ -30,6 +30,20 @@ def ppo(logprobs: Tensor, inputs: Inputs, config: Config) -> Tensor:
     return -(mask * torch.minimum(ratio * advantages, clipped * advantages)).sum()
 
 
+def cispo(logprobs: Tensor, inputs: Inputs, config: Config) -> Tensor:
+    """Return ``-sum(stopgrad(clip(r, low, high)) * p * A)``."""
+    mask, ratio = _ratio(logprobs, inputs)
+    clipped = ratio.clamp(config.get("clip_low_threshold", CLIP_LOW), config.get("clip_high_threshold", CLIP_HIGH))
+    return -(mask * (clipped.detach() * logprobs * inputs["advantages"])).sum()
+
+
+def dro(logprobs: Tensor, inputs: Inputs, config: Config) -> Tensor:
+    """Return ``-sum(p * A - beta / 2 * (p - q)^2)``."""
+    mask = inputs.get("weights", torch.ones_like(logprobs))
+    change = torch.where(mask != 0.0, logprobs - inputs["logprobs"], torch.zeros_like(logprobs))
+    return -(mask * (logprobs * inputs["advantages"] - config.get("beta", BETA) / 2.0 * change.square())).sum()
+
+
 def _ratio(logprobs: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """Return mask and ratio; where the mask is 0 the ratio is 1, without a gradient: nothing overflows there."""
     change = logprobs - inputs["logprobs"]
@@ -41,10 +55,13 @@ def _ratio(logprobs: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 CLIP_LOW: Final = 0.8
 CLIP_HIGH: Final = 1.2
+BETA: Final = 0.05
 
 LOSSES: Final[Mapping[str, Loss]] = {
     "cross_entropy": cross_entropy,
     "importance_sampling": importance_sampling,
     "ppo": ppo,
+    "cispo": cispo,
+    "dro": dro,
 }
 """By the name that requests give."""

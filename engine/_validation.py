@@ -26,12 +26,18 @@ class LossRule(NamedTuple):
 
 
 _POLICY_INPUTS: Final = frozenset({"target_tokens", "logprobs", "advantages", "weights"})
+_CLIPS: Final = frozenset({"clip_low_threshold", "clip_high_threshold"})
 
 LOSS_RULES: Final[Mapping[str, LossRule]] = {
     "cross_entropy": LossRule(frozenset({"target_tokens", "weights"}), frozenset()),
     "importance_sampling": LossRule(_POLICY_INPUTS, frozenset()),
-    "ppo": LossRule(_POLICY_INPUTS, frozenset({"clip_low_threshold", "clip_high_threshold"})),
+    "ppo": LossRule(_POLICY_INPUTS, _CLIPS),
+    "cispo": LossRule(_POLICY_INPUTS, _CLIPS),
+    "dro": LossRule(_POLICY_INPUTS, frozenset({"beta"})),
 }
+
+_UNPUBLISHED: Final = frozenset({"gspo", "stable_reinforce"})
+"""Losses of the hosted service whose formulas are not public."""
 
 
 def check(error: TinkexError | None) -> None:
@@ -95,6 +101,11 @@ def parse_address(run: str, kind: str, name: str) -> TinkerPath:
 def check_pass(work: wire.ForwardBackwardInput, base: BaseModel) -> Mapping[str, float]:
     """Refuse what cannot be computed; return the loss's configuration."""
     rule = LOSS_RULES.get(work.loss_fn)
+    if work.loss_fn in _UNPUBLISHED:
+        known = ", ".join(LOSS_RULES)
+        raise Refusal(400, f"loss_fn {work.loss_fn!r} has no published formula, so it is not guessed; known: {known}")
+    if work.loss_fn == "custom":
+        raise Refusal(400, "loss_fn 'custom' on the server is not supported; compute it in the client instead")
     if rule is None:
         raise Refusal(400, f"unknown loss_fn {work.loss_fn[:64]!r}; known: {', '.join(LOSS_RULES)}")
     check(check_data(work.data, work.loss_fn, work.loss_fn_config))

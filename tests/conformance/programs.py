@@ -122,13 +122,14 @@ def all_optimizer_parameters_are_taken(user: User) -> None:
 
 
 @program
-def policy_losses_with_the_samplers_own_logprobs_begin_at_minus_the_advantages(user: User) -> None:
+def policy_losses_begin_at_what_their_formulas_say_for_the_samplers_own_logprobs(user: User) -> None:
     client = user.create()
-    for loss_fn in ("importance_sampling", "ppo"):
-        known = logprobs(client)
-        data = [datum(logprobs=known, advantages=[0.5] * len(known))]
+    known = logprobs(client)
+    data = [datum(logprobs=known, advantages=[0.5] * len(known))]
+    ratio, weighed = -0.5 * len(known), -0.5 * sum(known)
+    for loss_fn, expected in (("importance_sampling", ratio), ("ppo", ratio), ("cispo", weighed), ("dro", weighed)):
         loss = client.forward_backward(data, loss_fn).result().metrics["loss:sum"]
-        assert math.isclose(loss, -0.5 * len(known), rel_tol=1e-4), (loss_fn, loss)
+        assert math.isclose(loss, expected, rel_tol=1e-4), (loss_fn, loss)
 
 
 @program
@@ -268,6 +269,7 @@ def bad_input_is_refused_in_words_and_the_client_goes_on(user: User) -> None:
     ]
     refused(lambda: client.forward_backward(too_big, "cross_entropy"), says="target_tokens")
     refused(lambda: client.forward_backward([datum()], "no_such_loss"), says="no_such_loss")
+    refused(lambda: client.forward_backward([datum()], "gspo"), says="no published formula")
     refused(lambda: client.optim_step(types.AdamParams(learning_rate=-1.0)), says="learning_rate")
     refused(lambda: client.save_state("a/b"))
     assert len(train(client, 2)) == 2

@@ -143,7 +143,7 @@ class World:
         for model_id in self.models:
             run = await client.get(f"training_runs/{model_id}")
             assert run["corrupted"] is True
-            body = {"model_id": model_id, "seq_id": 1000, "adam_params": {}}
+            body: Body = {"model_id": model_id, "seq_id": 1000, "adam_params": {}}
             sentence = await client.refused("optim_step", body, 410)
             ways_out = {path for path in listed if path.startswith(f"tinker://{model_id}/")} or {"start again"}
             assert any(way in sentence for way in ways_out), sentence

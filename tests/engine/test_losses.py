@@ -56,10 +56,35 @@ def test_ppo_is_minus_the_sum_of_the_smaller_term(bounds: dict[str, float], mask
     assert loss == pytest.approx(-total, rel=1e-4)
 
 
-@pytest.mark.parametrize("loss_fn", ["importance_sampling", "ppo"])
+@pytest.mark.parametrize("bounds", [{}, {"clip_low_threshold": 0.5, "clip_high_threshold": 3.0}])
+@pytest.mark.parametrize("mask", [None, W])
+def test_cispo_weighs_the_logprobs_by_a_clipped_ratio_without_a_gradient(
+    bounds: dict[str, float], mask: list[float] | None
+) -> None:
+    inputs = {"logprobs": Q, "advantages": A} | ({} if mask is None else {"weights": mask})
+    low, high = bounds.get("clip_low_threshold", CLIP_LOW), bounds.get("clip_high_threshold", CLIP_HIGH)
+    loss, grad = evaluated("cispo", bounds, **inputs)
+    rows = list(zip(mask or [1.0] * 5, P, Q, A, strict=True))
+    slopes = [-w * clipped(math.exp(p - q), low, high) * a for w, p, q, a in rows]
+    assert loss == pytest.approx(sum(slope * p for slope, p in zip(slopes, P, strict=True)))
+    assert grad == pytest.approx(slopes)
+
+
+@pytest.mark.parametrize("config", [{}, {"beta": 0.7}])
+@pytest.mark.parametrize("mask", [None, W])
+def test_dro_holds_the_policy_near_the_samplers_by_a_square(config: dict[str, float], mask: list[float] | None) -> None:
+    inputs = {"logprobs": Q, "advantages": A} | ({} if mask is None else {"weights": mask})
+    beta = config.get("beta", 0.05)
+    loss, grad = evaluated("dro", config, **inputs)
+    rows = list(zip(mask or [1.0] * 5, P, Q, A, strict=True))
+    assert loss == pytest.approx(-sum(w * (p * a - beta / 2 * (p - q) ** 2) for w, p, q, a in rows))
+    assert grad == pytest.approx([-w * (a - beta * (p - q)) for w, p, q, a in rows])
+
+
+@pytest.mark.parametrize("loss_fn", ["importance_sampling", "ppo", "cispo", "dro"])
 def test_masked_tokens_count_exactly_nothing(loss_fn: str) -> None:
     """Not even where their ratio would overflow."""
-    overflowing = [-1000.0 if w == 0.0 else q for w, q in zip(W, Q, strict=True)]
+    overflowing = [-1e30 if w == 0.0 else q for w, q in zip(W, Q, strict=True)]
     plain, grad = evaluated(loss_fn, {}, logprobs=Q, advantages=A, weights=W)
     wild, wild_grad = evaluated(loss_fn, {}, logprobs=overflowing, advantages=A, weights=W)
     assert (plain, grad) == (wild, wild_grad)
