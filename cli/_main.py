@@ -30,11 +30,31 @@ def cli() -> None:
 @click.option(
     "--log-level", default="warning", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
 )
-def serve(host: str, port: int, root: Path, threads: int, key_file: Path | None, log_level: str) -> None:
+@click.option("--fault", "faults", multiple=True, metavar="KIND[=RATE]", help="Let this go wrong; may be repeated.")
+@click.option("--fault-seed", default=0, show_default=True, help="Repeats the same faults.")
+def serve(
+    host: str,
+    port: int,
+    root: Path,
+    threads: int,
+    key_file: Path | None,
+    log_level: str,
+    faults: tuple[str, ...],
+    fault_seed: int,
+) -> None:
     """Serve the embedded Tinker-compatible engine until it is interrupted."""
     from tinkex.cli._serve import run_serve  # noqa: PLC0415 - each command loads what it needs only
 
-    run_serve(host=host, port=port, root=root, threads=threads, key_file=key_file, log_level=log_level)
+    run_serve(
+        host=host,
+        port=port,
+        root=root,
+        threads=threads,
+        key_file=key_file,
+        log_level=log_level,
+        faults=faults,
+        fault_seed=fault_seed,
+    )
 
 
 @cli.command()

@@ -5,16 +5,28 @@ from pathlib import Path
 
 from tinkex.cli._fail import BAD_INPUT, Failure
 from tinkex.cli._logs import log_to_stderr
-from tinkex.engine import EngineConfig, EngineError, serve
+from tinkex.engine import EngineConfig, EngineError, FaultPlan, serve
 from tinkex.protocol import ApiKey, TinkexError
 
 
-def run_serve(*, host: str, port: int, root: Path, threads: int, key_file: Path | None, log_level: str) -> None:
+def run_serve(
+    *,
+    host: str,
+    port: int,
+    root: Path,
+    threads: int,
+    key_file: Path | None,
+    log_level: str,
+    faults: tuple[str, ...] = (),
+    fault_seed: int = 0,
+) -> None:
     """Serve until a signal ends it; print the address once bound."""
     log_to_stderr(log_level)
     key = _key(key_file)
     try:
-        serve(EngineConfig(root=root, host=host, port=port, threads=threads, api_key=key), on_ready=_announce)
+        plan = FaultPlan.parse(faults, fault_seed) if faults else None
+        config = EngineConfig(root=root, host=host, port=port, threads=threads, api_key=key, faults=plan)
+        serve(config, on_ready=_announce)
     except EngineError as error:
         raise Failure(str(error), BAD_INPUT) from error
 

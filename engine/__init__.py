@@ -4,6 +4,7 @@ from tinkex.engine._catalogue import BUILTIN_MODEL
 from tinkex.engine._config import EngineConfig
 from tinkex.engine._engine import Engine
 from tinkex.engine._errors import EngineError
+from tinkex.engine._fault_plan import FaultPlan
 from tinkex.engine._layout import LORA_ALPHA
 from tinkex.engine._server import EngineThread, app, running_engine, serve
 
@@ -14,6 +15,7 @@ __all__ = [
     "EngineConfig",
     "EngineError",
     "EngineThread",
+    "FaultPlan",
     "app",
     "running_engine",
     "serve",

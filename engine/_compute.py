@@ -1,6 +1,8 @@
 """What the compute thread holds: loaded base models and the adapters of all models. Imports torch."""
 
 import ctypes
+import os
+import signal
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from tinkex.engine._catalogue import BaseModel
 from tinkex.engine._checkpoints import read_checkpoint, write_checkpoint
 from tinkex.engine._errors import OperationFailed
 from tinkex.engine._examples import to_example, to_wire
+from tinkex.engine._fault_plan import FaultPlan
 from tinkex.engine._layout import Layout, LoraSpec
 from tinkex.engine._model import Decoder
 from tinkex.engine._records import CheckpointRow
@@ -43,10 +46,11 @@ class Compute:
         OperationFailed: everywhere, for what the asker is told as a failed future.
     """
 
-    def __init__(self, root: Root, store: Store, threads: int) -> None:
+    def __init__(self, root: Root, store: Store, threads: int, faults: FaultPlan | None = None) -> None:
         torch.set_num_threads(threads)
         self._root: Final = root
         self._store: Final = store
+        self._faults: Final = faults
         self._decoders: dict[str, Decoder] = {}
         self._models: dict[str, _Model] = {}
         self.adapter_bytes = 0
@@ -116,6 +120,8 @@ class Compute:
             )
         except OSError as error:
             raise OperationFailed(f"{row.path} was not saved: {error.strerror or error}", "server") from error
+        if self._faults is not None and self._faults.hit("crash_in_save", row.kind):
+            os.kill(os.getpid(), signal.SIGKILL)
         try:
             replaced = self._store.put_checkpoint(row.placed(folder.name, size, now, ttl_seconds))
         except sqlite3.Error as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinkex.engine._errors import EngineError
+from tinkex.engine._fault_plan import FaultPlan
 from tinkex.protocol import ApiKey
 
 _PORTS = range(65536)
@@ -42,6 +43,8 @@ class EngineConfig:
     """Larger requests are answered 413."""
     allowed_hosts: tuple[str, ...] = ()
     """Names in Host headers to be served beside loopback's and ``host`` itself."""
+    faults: FaultPlan | None = None
+    """What goes wrong on request, for tests of clients."""
 
     def __post_init__(self) -> None:
         for name in ("session_timeout", "long_poll", "gap_timeout", "result_retention", "sweep_interval"):

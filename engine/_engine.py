@@ -189,7 +189,7 @@ class Engine:
     def _load(self) -> "Compute":
         from tinkex.engine._compute import Compute  # noqa: PLC0415 - torch, in the compute thread only
 
-        compute = Compute(self.root, self.store, self.config.threads)
+        compute = Compute(self.root, self.store, self.config.threads, self.config.faults)
         compute.warm_up(next(iter(self.catalogue)))
         log.info("ready", threads=self.config.threads)
         return compute

@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -72,9 +73,10 @@ def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
 
 
-async def answer(send: Send, refusal: Refusal) -> None:
-    """Send a refusal as a whole response."""
+async def answer(send: Send, refusal: Refusal, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Send a refusal as a whole response, with ``more`` headers."""
     body = wire.encode(wire.ErrorReply(refusal.detail))
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.encode(), value.encode()) for name, value in more.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -50,7 +50,11 @@ async def create_session(request: Http) -> Reply:
 async def heartbeat(request: Http) -> Reply:
     """Keep a session alive."""
     body, _ = await read(request, wire.SessionHeartbeatRequest)
-    await _lifecycle.active_session(engine_of(request), body.session_id)
+    engine = engine_of(request)
+    session = await _lifecycle.active_session(engine, body.session_id)
+    if engine.config.faults is not None and engine.config.faults.hit("session_expiry", "session_heartbeat"):
+        await _lifecycle.end_session(engine, session, "expired", None, None)
+        await _lifecycle.active_session(engine, body.session_id)
     return reply(wire.SessionHeartbeatReply())
 
 

@@ -1,6 +1,7 @@
 """Models and their numbered requests over HTTP."""
 
 import asyncio
+from typing import Final
 
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
@@ -21,6 +22,9 @@ from tinkex.engine._http import (
 )
 from tinkex.engine._numbered import order_of, read_numbered, read_pass
 from tinkex.protocol import wire
+
+_PAUSE: Final = 0.25
+"""Seconds that a poll is held which is told of a pause: clients ask again at once."""
 
 
 @post(f"{PREFIX}/create_model", status_code=200)
@@ -138,6 +142,9 @@ async def retrieve_future(request: Http) -> Reply:
         if row is None:
             raise Refusal(404, f"unknown request {body.request_id!r}: its result is not kept any more, or never was")
         return reply(_requests.save_result(row))
+    if engine.config.faults is not None and engine.config.faults.hit("capacity_pause", "retrieve_future"):
+        await asyncio.sleep(_PAUSE)
+        return reply(wire.TryAgain(body.request_id, "paused_capacity", "a fault on request"))
     waiting = asyncio.create_task(engine.futures.wait(body.request_id, engine.config.long_poll))
     answer = await first_of(waiting, asyncio.create_task(gone_away(request)))
     return reply_result(request, wire.TryAgain(body.request_id) if answer is None else answer)

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -19,6 +20,7 @@ from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive
 from tinkex.engine._config import EngineConfig
 from tinkex.engine._engine import Engine
 from tinkex.engine._errors import EngineError, Refusal
+from tinkex.engine._fault_app import handle
 from tinkex.engine._guard import answer, check_head, headers_of
 from tinkex.engine._http import EXCEPTION_HANDLERS
 from tinkex.engine._routes_sessions import SESSION_ROUTES
@@ -78,6 +80,10 @@ class _App(Litestar):
                 check_head(engine.config, head["method"], head["path"], headers_of(head["headers"]))
             except Refusal as refusal:
                 await answer(cast("Send", send), refusal)
+                return
+            if engine.config.faults is not None:
+                handling = partial(super().__call__, scope, receive)
+                await handle(engine.config.faults, head["path"], cast("Send", send), handling)
                 return
         await super().__call__(scope, receive, send)
 

@@ -14,7 +14,7 @@ ROOMS = {
         ServiceClientRef Supervisor SupervisorProxy TrainingClient TrainingClientProxy TrainingClientRef exposed on
     """,
     "tinkex.engine": """
-        BUILTIN_MODEL Engine EngineConfig EngineError EngineThread LORA_ALPHA app running_engine serve
+        BUILTIN_MODEL Engine EngineConfig EngineError EngineThread FaultPlan LORA_ALPHA app running_engine serve
     """,
     "tinkex.actors.testing": "Clock DeadlockError Runtime SeededScheduler Timer VirtualClock runtime",
     "tinkex.cli": "main",
