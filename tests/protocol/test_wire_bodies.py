@@ -79,6 +79,7 @@ GOLDEN: list[tuple[msgspec.Struct, str]] = [
             '"shape":[2]}}],"metrics":{"loss:sum":1.75}}'
         ),
     ),
+    (wire.Numbered("m", 4), '{"model_id":"m","seq_id":4}'),
     (
         wire.OptimStepRequest("m", 4, AdamParams()),
         (
