@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pykka
 
-from tinkex.actors import GenRef, ServiceClient, ServiceClientRef, TrainingClientRef
+from support_engine_url import health
+from tinkex.actors import GenRef, ServiceClient, ServiceClientRef, TrainingClient, TrainingClientRef
 from tinkex.actors.testing import Clock, runtime
 from tinkex.protocol import Datum, ModelInput, messages
 
@@ -112,3 +113,21 @@ def eventually(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
         beat.wait(0.01)
         waited += 0.01
     return value
+
+
+def hold(path: str) -> Rule:
+    def rule(request: httpx.Request, _count: int) -> str | None:
+        return "hold" if request.url.path == f"/api/v1{path}" else None
+
+    return rule
+
+
+def census(url: str) -> tuple[int, int, int, int]:
+    """Count training clients here, and polls, sessions and models on the server."""
+    counts = health(url)
+    actors = pykka.ActorRegistry.get_by_class(TrainingClient)
+    return len(actors), counts["polls"], counts["sessions"], counts["models"]
+
+
+def nothing_left(url: str) -> None:
+    eventually(lambda: census(url) == (0, 0, 0, 0))

@@ -1,13 +1,8 @@
 """Compressed sparse rows, as some clients send target tokens and weights."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tinkex.protocol._tensor import TensorData
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
 MAX_DENSE_VALUES: Final = 1 << 24
 """How many values a sparse tensor may stand for; a few bytes could otherwise ask for any amount of memory."""

@@ -1,37 +1,17 @@
 """Replies: read, cancelled, timed out, dropped, derived; and what the one who owes them learns of it."""
 
-import gc
-import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pykka
 import pytest
 
 from support_genserver import SECONDS, Block, Later, Ping, Probe, error_of, no_actor_left, settled
-from tinkex.actors import AbandonReason, Deferred, GenRef, GenServer, Pending, Reply, on
+from support_replies import Owner, hold_up, linked
+from tinkex.actors import Deferred, GenRef, GenServer, Pending, Reply, on
 from tinkex.protocol import Err, Ok, Request, Result, TinkexError
-
-
-class Owner:
-    """A deferred whose hook writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[AbandonReason] = []
-        self.deferred = Deferred[int]()
-        self.event = threading.Event()
-        self.deferred.on_abandon(self._tell)
-
-    def _tell(self, reason: AbandonReason) -> None:
-        self.told.append(reason)
-        self.event.set()
-
-    def wait(self) -> list[AbandonReason]:
-        assert self.event.wait(SECONDS)
-        return self.told
 
 
 @pytest.fixture
@@ -47,22 +27,6 @@ def owner() -> Owner:
     return Owner()
 
 
-def _hold_up(ref: GenRef) -> threading.Event:
-    """Keep the actor busy until the event that is returned is set."""
-    gate = threading.Event()
-    ref.ask(Block(gate), block=False)
-    while ref.actor_inbox.current is None:
-        pass
-    return gate
-
-
-def _linked(ref: GenRef, deferred: Deferred[int]) -> Reply[int]:
-    """Ask, and wait until the handler has returned ``deferred``."""
-    reply = ref.ask(Later(deferred), block=False)
-    ref.ask(Ping())
-    return reply
-
-
 # Reading
 
 
@@ -75,7 +39,7 @@ def test_get_reads_again_and_again(probe: GenRef) -> None:
 
 def test_get_that_runs_out_raises_pykkas_timeout_and_may_be_tried_again(probe: GenRef) -> None:
     deferred = Deferred[int]()
-    reply = _linked(probe, deferred)
+    reply = linked(probe, deferred)
     for timeout in (0, 0.001):
         with pytest.raises(pykka.Timeout):
             reply.get(timeout=timeout)
@@ -86,7 +50,7 @@ def test_get_that_runs_out_raises_pykkas_timeout_and_may_be_tried_again(probe: G
 
 def test_many_threads_read_one_reply(probe: GenRef) -> None:
     deferred = Deferred[int]()
-    reply = _linked(probe, deferred)
+    reply = linked(probe, deferred)
     results: list[Any] = []
     threads = [threading.Thread(target=lambda: results.append(reply.get(timeout=SECONDS))) for _ in range(20)]
     for thread in threads:
@@ -102,7 +66,7 @@ def test_callback_is_given_the_result_also_a_late_one(probe: GenRef, caplog: pyt
         raise ValueError("bad callback")
 
     deferred = Deferred[int]()
-    reply = _linked(probe, deferred)
+    reply = linked(probe, deferred)
     results: list[Any] = []
     reply.add_done_callback(fail)
     reply.add_done_callback(results.append)
@@ -154,7 +118,7 @@ def test_reply_may_be_set_as_a_future_of_pykka(probe: GenRef) -> None:
 
 def test_map_filter_reduce_and_join_are_pushed(probe: GenRef) -> None:
     deferreds = [Deferred[Any](), Deferred[Any]()]
-    first, second = (_linked(probe, deferred) for deferred in deferreds)
+    first, second = (linked(probe, deferred) for deferred in deferreds)
     items: Pending[Any] = first.map(lambda result: result.unwrap())
     evens = items.filter(lambda n: n % 2 == 0)
     total = items.reduce(lambda a, b: a + b, 100)
@@ -169,7 +133,7 @@ def test_map_filter_reduce_and_join_are_pushed(probe: GenRef) -> None:
 
 def test_derivation_that_raises_raises_for_every_reader_and_crashes_nobody(probe: GenRef) -> None:
     deferred = Deferred[int]()
-    reply = _linked(probe, deferred)
+    reply = linked(probe, deferred)
     mapped = reply.map(lambda _result: 1 // 0)
     exits = reply.map(lambda _result: sys.exit(3))
     again = mapped.map(lambda number: number + 1)
@@ -193,7 +157,7 @@ def test_foreign_futures_cannot_be_joined(probe: GenRef) -> None:
 
 
 def test_cancel_withdraws_what_was_not_taken_up(probe: GenRef) -> None:
-    gate = _hold_up(probe)
+    gate = hold_up(probe)
     deferred = Owner()
     reply = probe.ask(Later(deferred.deferred), block=False)
     assert reply.cancel() is True
@@ -209,7 +173,7 @@ def test_cancel_withdraws_what_was_not_taken_up(probe: GenRef) -> None:
 
 
 def test_cancel_of_work_under_way_is_its_owners_to_settle(probe: GenRef, owner: Owner) -> None:
-    reply = _linked(probe, owner.deferred)
+    reply = linked(probe, owner.deferred)
     assert reply.cancel() is True
     assert reply.cancel() is True
     assert owner.told == ["cancelled"]
@@ -222,7 +186,7 @@ def test_cancel_of_work_under_way_is_its_owners_to_settle(probe: GenRef, owner: 
 
 def test_cancel_of_a_deferred_without_a_hook_settles_itself(probe: GenRef) -> None:
     deferred = Deferred[int]()
-    reply = _linked(probe, deferred)
+    reply = linked(probe, deferred)
     assert reply.cancel() is True
     error = error_of(reply.get())
     assert (error.kind, error.data["outcome"]) == ("cancelled", "unknown")
@@ -265,7 +229,7 @@ def test_cancel_while_the_handler_runs_changes_no_answer_that_it_gives(probe: Ge
 
 def test_cancel_of_a_derived_reply_cancels_its_sources(probe: GenRef) -> None:
     owners = [Owner(), Owner()]
-    first, second = (_linked(probe, owner.deferred) for owner in owners)
+    first, second = (linked(probe, owner.deferred) for owner in owners)
     joined = first.join(second.map(lambda result: result))
     assert joined.cancel() is True
     assert [owner.told for owner in owners] == [["cancelled"], ["cancelled"]]
@@ -287,7 +251,7 @@ def test_stop_is_not_cancelled_by_its_future() -> None:
 
 
 def test_cancel_of_one_of_several_asks_leaves_the_others(probe: GenRef, owner: Owner) -> None:
-    first, second = _linked(probe, owner.deferred), _linked(probe, owner.deferred)
+    first, second = linked(probe, owner.deferred), linked(probe, owner.deferred)
     first.cancel()
     assert error_of(first.get()).data["outcome"] == "unknown"
     assert owner.told == []
@@ -331,191 +295,3 @@ def test_cancel_races_with_being_taken_up_and_never_lies(probe: GenRef) -> None:
                 not_sent += 1
         assert not_sent + len(seen) == 3000
         ref.stop()
-
-
-# Timeouts
-
-
-def test_ask_that_runs_out_tells_the_deferred_once(probe: GenRef, owner: Owner) -> None:
-    with pytest.raises(pykka.Timeout):
-        probe.ask(Later(owner.deferred), timeout=0.02)
-    assert owner.wait() == ["timeout"]
-    owner.deferred.settle(Ok(1))
-    probe.ask(Ping())
-    assert owner.told == ["timeout"]
-
-
-def test_ask_that_runs_out_before_its_message_is_taken_up_tells_what_the_handler_defers(
-    probe: GenRef, owner: Owner
-) -> None:
-    gate = _hold_up(probe)
-    with pytest.raises(pykka.Timeout):
-        probe.ask(Later(owner.deferred), timeout=0.01)
-    gate.set()
-    assert owner.wait() == ["timeout"]
-
-
-def test_get_that_runs_out_is_the_callers_own_affair_and_what_follows_is_told(probe: GenRef, owner: Owner) -> None:
-    reply = _linked(probe, owner.deferred)
-    for _ in range(3):
-        with pytest.raises(pykka.Timeout):
-            reply.get(timeout=0)
-    assert owner.told == []
-    reply.cancel()
-    assert owner.told == ["cancelled"]
-    owner.deferred.settle(Ok(1))
-
-
-def test_get_after_a_timeout_may_still_read_and_then_nobody_is_told(probe: GenRef, owner: Owner) -> None:
-    reply = _linked(probe, owner.deferred)
-    with pytest.raises(pykka.Timeout):
-        reply.get(timeout=0)
-    owner.deferred.settle(Ok(1))
-    assert settled(reply) == Ok(1)
-    del reply
-    probe.ask(Ping())
-    assert owner.told == []
-
-
-def test_get_that_runs_out_where_others_ask_too_tells_nobody(probe: GenRef, owner: Owner) -> None:
-    first, second = _linked(probe, owner.deferred), _linked(probe, owner.deferred)
-    with pytest.raises(pykka.Timeout):
-        first.get(timeout=0)
-    assert owner.told == []
-    owner.deferred.settle(Ok(1))
-    assert settled(second) == settled(first) == Ok(1)
-
-
-# Dropping
-
-
-def test_reply_dropped_unread_is_told(probe: GenRef, owner: Owner) -> None:
-    reply = _linked(probe, owner.deferred)
-    del reply
-    assert owner.wait() == ["dropped"]
-
-
-def test_reply_dropped_before_its_message_is_taken_up_is_told_when_it_is_deferred(probe: GenRef, owner: Owner) -> None:
-    gate = _hold_up(probe)
-    probe.ask(Later(owner.deferred), block=False)
-    gate.set()
-    assert owner.wait() == ["dropped"]
-
-
-def test_reply_dropped_after_it_was_settled_but_never_read_is_told(probe: GenRef, owner: Owner) -> None:
-    reply = _linked(probe, owner.deferred)
-    owner.deferred.settle(Ok(1))
-    assert reply.done()
-    del reply
-    assert owner.wait() == ["dropped"]
-
-
-def test_reply_that_was_read_is_not_told(probe: GenRef) -> None:
-    reads: list[Callable[[Reply[int]], Any]] = [
-        lambda reply: reply.get(),
-        lambda reply: reply.map(str).get(),
-        lambda reply: reply.join(probe.ask(Ping(), block=False)).map(list).get(timeout=SECONDS),
-        lambda reply: reply.add_done_callback(lambda _result: None),
-    ]
-    for read in reads:
-        owner = Owner()
-        reply = _linked(probe, owner.deferred)
-        owner.deferred.settle(Ok(1))
-        read(reply)
-        del reply
-        probe.ask(Ping())
-        probe.ask(Ping())
-        assert owner.told == []
-
-
-def test_reply_whose_callback_waits_is_not_dropped(probe: GenRef, owner: Owner) -> None:
-    results: list[Any] = []
-    _linked(probe, owner.deferred).map(lambda result: result.unwrap()).add_done_callback(results.append)
-    probe.ask(Ping())
-    gc.collect()
-    probe.ask(Ping())
-    assert owner.told == []
-    owner.deferred.settle(Ok(7))
-    probe.ask(Ping())
-    assert results == [7]
-    assert owner.told == []
-
-
-def test_derived_reply_dropped_unread_drops_its_source(probe: GenRef, owner: Owner) -> None:
-    derived = _linked(probe, owner.deferred).map(lambda result: result)
-    probe.ask(Ping())
-    assert owner.told == []
-    owner.deferred.settle(Ok(1))
-    assert derived.done()
-    del derived
-    assert owner.wait() == ["dropped"]
-
-
-def test_told_message_that_is_deferred_counts_as_dropped(probe: GenRef, owner: Owner) -> None:
-    probe.tell(Later(owner.deferred))
-    assert owner.wait() == ["dropped"]
-
-
-def test_hook_set_late_is_told_what_it_missed_and_a_bad_one_harms_nobody(probe: GenRef, owner: Owner) -> None:
-    def fail(_reason: str) -> None:
-        raise ValueError("bad hook")
-
-    owner.deferred.on_abandon(fail)
-    reply = _linked(probe, owner.deferred)
-    reply.cancel()
-    late: list[str] = []
-    owner.deferred.on_abandon(late.append)
-    assert (owner.told, late) == (["cancelled"], ["cancelled"])
-    owner.deferred.settle(Ok(1))
-    assert settled(reply) == Ok(1)
-
-
-def test_blocking_ask_that_is_interrupted_is_dropped(probe: GenRef, owner: Owner) -> None:
-    interrupt = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    interrupt.start()
-    with pytest.raises(KeyboardInterrupt):
-        probe.ask(Later(owner.deferred))
-    interrupt.join()
-    assert owner.wait() == ["dropped"]
-    assert probe.ask(Ping(1)) == Ok(1)
-
-
-def test_garbage_collection_tells_nobody_itself_as_it_may_come_with_any_lock_held(probe: GenRef, owner: Owner) -> None:
-    lock = threading.Lock()
-
-    def hook(_reason: str) -> None:
-        assert lock.acquire(timeout=SECONDS / 2)
-        told.set()
-
-    told = threading.Event()
-    owner.deferred.on_abandon(hook)
-    box: list[Any] = [_linked(probe, owner.deferred)]
-    box.append(box)
-    del box
-    with lock, probe.actor_inbox._lock:
-        gc.collect()
-        assert not told.is_set()
-    assert told.wait(SECONDS)
-    assert owner.wait() == ["dropped"]
-
-
-def test_drop_races_with_settling_and_linking_and_is_told_once(probe: GenRef) -> None:
-    owners = [Owner() for _ in range(2000)]
-    for number, owner in enumerate(owners):
-        reply = probe.ask(Later(owner.deferred), block=False)
-        if number % 2:
-            owner.deferred.settle(Ok(number))
-        del reply
-    probe.ask(Ping())
-    for owner in owners:
-        assert owner.wait() == ["dropped"]
-
-
-def test_reply_of_a_dead_actor_is_dropped_quietly(owner: Owner) -> None:
-    with no_actor_left():
-        ref = Probe.start()
-        reply = _linked(ref, owner.deferred)
-        ref.kill()
-        assert error_of(reply.get()).kind == "actor_dead"
-        del reply
-        assert owner.told == []
