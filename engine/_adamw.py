@@ -18,9 +18,13 @@ class Moments:
     step: int = 0
 
     @classmethod
-    def zeros(cls, size: int) -> "Moments":
+    def zeros(cls, size: int, device: str | torch.device = "cpu") -> "Moments":
         """The state before the first step."""
-        return cls(torch.zeros(size), torch.zeros(size))
+        return cls(torch.zeros(size, device=device), torch.zeros(size, device=device))
+
+    def to(self, device: torch.device) -> "Moments":
+        """Return the state on a device."""
+        return Moments(self.first.to(device), self.second.to(device), self.step)
 
 
 def clip(grad: Tensor, limit: float) -> float:

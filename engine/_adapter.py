@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tinkex.engine._adamw import Moments, adamw_step, clip
+from tinkex.engine._causal_lm import CausalLM, Lora
 from tinkex.engine._errors import OperationFailed
 from tinkex.engine._layout import Layout
 from tinkex.engine._losses import LOSSES
-from tinkex.engine._model import Decoder, Lora
 from tinkex.protocol import AdamParams
 
 
@@ -26,37 +26,29 @@ class Example:
 
 
 class Adapter:
-    """A trainable LoRA adapter over a frozen decoder. Lives in the compute thread.
+    """A trainable LoRA adapter over a frozen base model. Lives in the compute thread.
 
     Weights, gradient and both moments are one float32 buffer each; the A and B of every module are views.
+    The first weights are drawn on the CPU, so that a seed means the same on every device.
     """
 
-    def __init__(self, layout: Layout, seed: int) -> None:
+    def __init__(self, layout: Layout, seed: int, device: str = "cpu") -> None:
         self.layout = layout
-        self.weights = torch.zeros(layout.size)
-        self.grad = torch.zeros(layout.size)
-        self.moments = Moments.zeros(layout.size)
+        self.weights = torch.zeros(layout.size, device=device)
+        self.grad = torch.zeros(layout.size, device=device)
+        self.moments = Moments.zeros(layout.size, device)
         self.pending = False
         """Whether ``grad`` has anything that no step has used yet."""
         source = torch.Generator().manual_seed(seed)
-        pairs: dict[str, tuple[Tensor, Tensor]] = {}
-        first = torch.empty(0)
         for slot in layout.slots:
-            span = slice(slot.offset, slot.offset + slot.size)
-            view = self.weights[span].view(slot.shape)
             if slot.part == "lora_A":
                 bound = 1.0 / math.sqrt(slot.shape[1])
-                view.uniform_(-bound, bound, generator=source)
-            view.requires_grad_(True)
-            view.grad = self.grad[span].view(slot.shape)
-            if slot.part == "lora_A":
-                first = view
-            else:
-                pairs[slot.module] = (first, view)
-        self._lora = Lora(pairs, layout.scale)
+                drawn = torch.empty(slot.shape).uniform_(-bound, bound, generator=source)
+                slot.of(self.weights).copy_(drawn)
+        self._lora = lora_over(layout, self.weights, self.grad)
 
     def run(
-        self, decoder: Decoder, examples: list[Example], loss_fn: str, config: Mapping[str, float], *, backward: bool
+        self, model: CausalLM, examples: list[Example], loss_fn: str, config: Mapping[str, float], *, backward: bool
     ) -> tuple[list[Tensor], float]:
         """Pass over ``examples`` one by one, in order; return each one's logprobs [T] and the sum of the losses.
 
@@ -72,7 +64,7 @@ class Adapter:
             self.pending = True
         for index, example in enumerate(examples):
             with torch.set_grad_enabled(backward):
-                logits = decoder.forward(example.tokens, self._lora)
+                logits = model.logits(example.tokens, self._lora)
                 scores = functional.log_softmax(logits, dim=-1)
                 logprobs = scores.gather(-1, example.targets.unsqueeze(-1)).squeeze(-1)
                 loss = LOSSES[loss_fn](logprobs, example.inputs, config)
@@ -108,9 +100,22 @@ class Adapter:
         """Take over flat ``weights``, and moments and pending gradients or, for None, fresh ones."""
         size = self.layout.size
         self.weights.copy_(weights)
-        self.grad.copy_(torch.zeros(size) if grad is None else grad)
+        self.grad.zero_() if grad is None else self.grad.copy_(grad)
         self.pending = grad is not None
-        self.moments = Moments.zeros(size) if moments is None else moments
+        device = self.weights.device
+        self.moments = Moments.zeros(size, device) if moments is None else moments.to(device)
+
+
+def lora_over(layout: Layout, weights: Tensor, grad: Tensor | None = None) -> Lora:
+    """Return the LoRA weights that lie in a flat buffer; with ``grad`` their gradients are added to that one."""
+    views: dict[tuple[str, str], Tensor] = {}
+    for slot in layout.slots:
+        view = views[slot.module, slot.part] = slot.of(weights)
+        if grad is not None:
+            view.requires_grad_(True)
+            view.grad = slot.of(grad)
+    modules = dict.fromkeys(slot.module for slot in layout.slots)
+    return Lora({module: (views[module, "lora_A"], views[module, "lora_B"]) for module in modules}, layout.scale)
 
 
 def finite(buffer: Tensor) -> bool:

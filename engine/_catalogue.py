@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tinkex.engine._errors import Refusal
@@ -51,13 +52,16 @@ class BaseModel:
     """One base model: what can be said about it without loading it."""
 
     name: str
-    config: DecoderConfig
-    arch: str = "qwen3"
-
-    @property
-    def max_context_length(self) -> int:
-        """Tokens that one datum may have."""
-        return self.config.max_position_embeddings
+    arch: str
+    vocab_size: int
+    max_context_length: int
+    """Tokens that one datum may have."""
+    eos_tokens: frozenset[int]
+    """What ends a sampled sequence unless its request says otherwise."""
+    config: DecoderConfig | None = None
+    """Of a model that is made from a seed."""
+    folder: Path | None = None
+    """Of a model that is loaded from files."""
 
     @property
     def tokenizer_id(self) -> str:
@@ -65,11 +69,19 @@ class BaseModel:
         return self.name
 
 
+def builtin() -> BaseModel:
+    """Return the built-in model: tokens 0 to 255 are bytes, 256 ends a text."""
+    config = DecoderConfig()
+    return BaseModel(
+        BUILTIN_MODEL, "qwen3", config.vocab_size, config.max_position_embeddings, frozenset({256}), config=config
+    )
+
+
 class Catalogue:
     """The base models of one engine, the built-in one first."""
 
     def __init__(self, more: Iterable[BaseModel] = ()) -> None:
-        entries = (BaseModel(BUILTIN_MODEL, DecoderConfig()), *more)
+        entries = (builtin(), *more)
         self._by_name: Final = {entry.name: entry for entry in entries}
 
     def __iter__(self) -> Iterator[BaseModel]:

@@ -38,11 +38,14 @@ class Conditions(msgspec.Struct, frozen=True):
     cpu: str
     """The instruction set."""
     threads: int
+    device: str = "cpu"
 
 
-def conditions() -> Conditions:
+def conditions(device: torch.device) -> Conditions:
     """Return the conditions of this process, as its compute thread sees them."""
-    return Conditions(str(torch.__version__), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
+    name = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    capability = torch.backends.cpu.get_cpu_capability()
+    return Conditions(str(torch.__version__), capability, torch.get_num_threads(), name)
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -67,8 +70,8 @@ class Contents(msgspec.Struct, frozen=True):
     weights: Tensor
     moments: Moments | None
     pending: Tensor | None
-    exact: bool
-    """Whether it was made under the conditions of this process, so that going on from it gives the same bits."""
+    conditions: Conditions
+    """Those under which it was made; going on from it under the same ones gives the same bits."""
 
 
 def write_checkpoint(
@@ -90,12 +93,12 @@ def write_checkpoint(
         has_optimizer=optimizer,
         has_pending_gradients=optimizer and adapter.pending,
         seq_id=seq_id,
-        conditions=conditions(),
+        conditions=conditions(adapter.weights.device),
         files={file: {name: _record(tensor) for name, tensor in held.items()} for file, held in files.items()},
     )
     written = {file: save(tensors, metadata={"format": "pt"}) for file, tensors in files.items()}
     written[CONFIG_FILE] = msgspec.json.format(msgspec.json.encode(_peft_config(adapter.layout, base_model)))
-    written[MANIFEST_FILE] = msgspec.json.format(msgspec.json.encode(manifest))
+    written[MANIFEST_FILE] = _written(manifest)
     folder = root.begin()
     try:
         for file, data in written.items():
@@ -113,40 +116,73 @@ def read_checkpoint(folder: Path, layout: Layout, *, optimizer: bool) -> Content
     Raises:
         OperationFailed: naming the file or tensor that is missing or damaged.
     """
-    try:
-        manifest = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
-        raise _damaged(f"its {MANIFEST_FILE} cannot be read ({type(error).__name__})") from error
-    exact = manifest.conditions == conditions()
+    manifest = read_manifest(folder)
+    made = manifest.conditions
     tensors = _read_tensors(folder, ADAPTER_FILE, manifest)
     weights = torch.zeros(layout.size)
     for slot in layout.slots:
         tensor = tensors.get(slot.key)
         if tensor is None or tuple(tensor.shape) != slot.shape:
             raise _damaged(f"tensor {slot.key} is missing or not of shape {list(slot.shape)}")
-        weights[slot.offset : slot.offset + slot.size] = tensor.reshape(-1)
+        slot.of(weights).copy_(tensor)
     if not optimizer:
-        return Contents(weights, None, None, exact)
+        return Contents(weights, None, None, made)
     if not manifest.has_optimizer:
         raise OperationFailed("the checkpoint has no optimizer state; load it without")
     state = _read_tensors(folder, OPTIMIZER_FILE, manifest)
     for name in ("exp_avg", "exp_avg_sq", *(("grad",) if manifest.has_pending_gradients else ())):
         if name not in state or state[name].numel() != layout.size:
             raise _damaged(f"tensor {name} is missing or not of {layout.size} values")
-    return Contents(weights, Moments(state["exp_avg"], state["exp_avg_sq"], manifest.step), state.get("grad"), exact)
+    return Contents(weights, Moments(state["exp_avg"], state["exp_avg_sq"], manifest.step), state.get("grad"), made)
+
+
+def copy_checkpoint(root: Root, source: str, path: str) -> tuple[Path, int]:
+    """Copy a checkpoint's folder for another path and commit it; return the new folder as begun, and its bytes.
+
+    Raises:
+        OSError: nothing is left behind.
+        OperationFailed: where its manifest cannot be read.
+    """
+    manifest = msgspec.structs.replace(read_manifest(root.checkpoints / source), path=path)
+    folder, size = root.begin(), 0
+    try:
+        for file in sorted((root.checkpoints / source).iterdir()):
+            data = _written(manifest) if file.name == MANIFEST_FILE else file.read_bytes()
+            write_file(folder / file.name, data)
+            size += len(data)
+        root.commit(folder)
+    except BaseException:
+        root.discard(folder)
+        raise
+    return folder, size
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a checkpoint is.
+
+    Raises:
+        OperationFailed: where that cannot be read, or is of a version that this engine does not know.
+    """
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise _damaged(f"its {MANIFEST_FILE} cannot be read ({type(error).__name__})") from error
+    if manifest.format > FORMAT:
+        raise OperationFailed(
+            f"it was written by a newer engine (format {manifest.format}, this one reads {FORMAT}); use that one",
+            "server",
+        )
+    return manifest
 
 
 def adapter_tensors(adapter: Adapter) -> dict[str, Tensor]:
     """Return copies of an adapter's weights under PEFT's names."""
-    return {
-        slot.key: adapter.weights[slot.offset : slot.offset + slot.size].view(slot.shape).clone()
-        for slot in adapter.layout.slots
-    }
+    return {slot.key: slot.of(adapter.weights).detach().cpu().clone() for slot in adapter.layout.slots}
 
 
 def _optimizer_tensors(adapter: Adapter) -> dict[str, Tensor]:
-    state = {"exp_avg": adapter.moments.first, "exp_avg_sq": adapter.moments.second}
-    return {**state, "grad": adapter.grad} if adapter.pending else state
+    state = {"exp_avg": adapter.moments.first.cpu(), "exp_avg_sq": adapter.moments.second.cpu()}
+    return {**state, "grad": adapter.grad.cpu()} if adapter.pending else state
 
 
 def _read_tensors(folder: Path, file: str, manifest: Manifest) -> dict[str, Tensor]:
@@ -161,6 +197,10 @@ def _read_tensors(folder: Path, file: str, manifest: Manifest) -> dict[str, Tens
         if _record(tensors[name]) != record:
             raise _damaged(f"tensor {name} in its {file} does not have the values that were saved")
     return tensors
+
+
+def _written(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest))
 
 
 def _record(tensor: Tensor) -> TensorRecord:

@@ -12,15 +12,18 @@ import structlog
 import torch
 
 from tinkex.engine._adapter import Adapter
+from tinkex.engine._base_models import BaseModels
 from tinkex.engine._catalogue import BaseModel
-from tinkex.engine._checkpoints import read_checkpoint, write_checkpoint
+from tinkex.engine._causal_lm import CausalLM
+from tinkex.engine._checkpoints import conditions, read_checkpoint, write_checkpoint
 from tinkex.engine._errors import OperationFailed
 from tinkex.engine._examples import to_example, to_wire
 from tinkex.engine._fault_plan import FaultPlan
 from tinkex.engine._layout import Layout, LoraSpec
-from tinkex.engine._model import Decoder
 from tinkex.engine._records import CheckpointRow
 from tinkex.engine._root import Root
+from tinkex.engine._sampler_weights import SamplerWeights
+from tinkex.engine._sampling import SampleOrder, Sampling
 from tinkex.engine._store import Store
 from tinkex.protocol import AdamParams, Datum, wire
 
@@ -34,7 +37,7 @@ _LARGE_PASS: Final = 16_384
 class _Model:
     base: BaseModel
     lora: LoraSpec
-    decoder: Decoder
+    causal_lm: CausalLM
     adapter: Adapter
     poison: str | None = None
 
@@ -46,24 +49,26 @@ class Compute:
         OperationFailed: everywhere, for what the asker is told as a failed future.
     """
 
-    def __init__(self, root: Root, store: Store, threads: int, faults: FaultPlan | None = None) -> None:
+    def __init__(self, root: Root, store: Store, device: str, threads: int, faults: FaultPlan | None = None) -> None:
         torch.set_num_threads(threads)
         self._root: Final = root
         self._store: Final = store
         self._faults: Final = faults
-        self._decoders: dict[str, Decoder] = {}
+        self._bases: Final = BaseModels(device)
+        self.samplers: Final = SamplerWeights(root, self._bases)
         self._models: dict[str, _Model] = {}
         self.adapter_bytes = 0
         """Memory of all adapters with their gradients and moments."""
 
     def warm_up(self, base: BaseModel) -> None:
         """Load a base model before anybody waits for it."""
-        self._decoder(base)
+        self._bases.get(base)
 
     def create(self, model_id: str, base: BaseModel, lora: LoraSpec) -> None:
         """Make a model with a fresh adapter."""
-        layout = Layout.of(base.config.projections(), lora)
-        self._models[model_id] = _Model(base, lora, self._decoder(base), Adapter(layout, lora.seed))
+        causal_lm = self._bases.get(base)
+        layout = Layout.of(causal_lm.projections, lora)
+        self._models[model_id] = _Model(base, lora, causal_lm, Adapter(layout, lora.seed, self._bases.device))
         self.adapter_bytes += layout.nbytes
 
     def drop(self, model_id: str) -> None:
@@ -85,8 +90,8 @@ class Compute:
     ) -> wire.ForwardBackwardResult:
         """Pass over checked data."""
         model = self._model(model_id)
-        examples = [to_example(datum) for datum in data]
-        logprobs, total = model.adapter.run(model.decoder, examples, loss_fn, config, backward=backward)
+        examples = [to_example(datum, self._bases.device) for datum in data]
+        logprobs, total = model.adapter.run(model.causal_lm, examples, loss_fn, config, backward=backward)
         if sum(example.tokens.numel() for example in examples) >= _LARGE_PASS:
             _give_memory_back()
         return wire.ForwardBackwardResult(
@@ -101,10 +106,10 @@ class Compute:
         norm = adapter.step(params)
         return wire.OptimStepResult(metrics={"grad_norm:max": norm, "step:max": float(adapter.moments.step)})
 
-    def save(self, row: CheckpointRow, now: float, ttl_seconds: int | None, *, overwrite: bool) -> None:
-        """Write a model's checkpoint as ``row`` describes it; what is known only then is filled in."""
+    def save(self, row: CheckpointRow, now: float, ttl_seconds: int | None, *, overwrite: bool) -> CheckpointRow:
+        """Write a model's checkpoint as ``row`` describes it; return the row, what is known only then filled in."""
         model = self._sound_model(row.run_id)
-        if not overwrite and self._store.checkpoint(row.path, now) is not None:
+        if not overwrite and self._store.checkpoints.get(row.path, now) is not None:
             raise OperationFailed(
                 f"checkpoint {row.path} already exists; save under another name, or overwrite it", code="exists"
             )
@@ -122,33 +127,42 @@ class Compute:
             raise OperationFailed(f"{row.path} was not saved: {error.strerror or error}", "server") from error
         if self._faults is not None and self._faults.hit("crash_in_save", row.kind):
             os.kill(os.getpid(), signal.SIGKILL)
+        placed = row.placed(folder.name, size, now, ttl_seconds)
         try:
-            replaced = self._store.put_checkpoint(row.placed(folder.name, size, now, ttl_seconds))
+            replaced = self._store.checkpoints.put(placed)
         except sqlite3.Error as error:
             self._root.discard(folder)
             raise OperationFailed(f"{row.path} was not saved: the database says: {error}", "server") from error
         if replaced is not None:
             self._root.remove(replaced)
+        return placed
+
+    def freeze(self, model_id: str, sampler_id: str, *, in_flight: bool) -> None:
+        """Let a sampler read a model's weights as they are now, or as they are published from now on."""
+        model = self._sound_model(model_id)
+        if in_flight:
+            self.samplers.publish(sampler_id, model_id, model.base, model.adapter)
+        else:
+            self.samplers.freeze(sampler_id, model.base, model.adapter)
+
+    def sample(self, sampler_id: str, order: SampleOrder) -> Sampling:
+        """Begin to sample."""
+        causal_lm, lora = self.samplers.get(sampler_id)
+        return Sampling(order, causal_lm, lora, self._bases.device)
 
     def load(self, model_id: str, path: str, now: float, *, optimizer: bool) -> None:
         """Replace a model's weights by a checkpoint's, with its optimizer and pending gradients or fresh ones."""
         model = self._model(model_id)
-        row = self._store.checkpoint(path, now)
+        row = self._store.checkpoints.get(path, now)
         if row is None:
             raise OperationFailed(f"{path} was deleted or expired before it could be loaded")
         try:
             contents = read_checkpoint(self._root.checkpoints / row.folder, model.adapter.layout, optimizer=optimizer)
         except OperationFailed as failed:
             raise OperationFailed(f"{path} was not loaded: {failed.message}", failed.category) from failed
-        if not contents.exact:
+        if contents.conditions != conditions(model.adapter.weights.device):
             log.warning("loaded under other conditions than saved: the same bits are not promised", path=path)
         model.adapter.restore(contents.weights, contents.moments, contents.pending)
-
-    def _decoder(self, base: BaseModel) -> Decoder:
-        decoder = self._decoders.get(base.name)
-        if decoder is None:
-            decoder = self._decoders[base.name] = Decoder(base.config)
-        return decoder
 
     def _model(self, model_id: str) -> _Model:
         model = self._models.get(model_id)

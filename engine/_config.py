@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tinkex.engine._errors import EngineError
 from tinkex.engine._fault_plan import FaultPlan
@@ -25,6 +26,10 @@ class EngineConfig:
     host: str = "127.0.0.1"
     port: int = 0
     """0 takes a free one."""
+    models: Path | None = None
+    """A folder whose sub-folders are base models in Hugging Face's layout."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute: ``auto`` takes CUDA where there is one."""
     threads: int = 1
     """Of the compute library: 1 is steady for the built-in model."""
     api_key: ApiKey | None = None
@@ -41,17 +46,29 @@ class EngineConfig:
     """Between two looks at what has expired."""
     max_body_bytes: int = 64 * 1024 * 1024
     """Larger requests are answered 413."""
+    max_pending: int = 16_384
+    """Requests that wait for their results; with more, new ones are answered 429."""
+    max_models: int = 1024
+    """Live models; with more, new ones are answered 429."""
+    max_sessions: int = 4096
+    """Active sessions; with more, new ones are answered 429."""
+    max_samplers: int = 256
+    """Sampling sessions that one session may have; beyond it, its oldest ends."""
+    download_time: float = 900.0
+    """How long a link to an archive or a file can be used."""
     allowed_hosts: tuple[str, ...] = ()
     """Names in Host headers to be served beside loopback's and ``host`` itself."""
     faults: FaultPlan | None = None
     """What goes wrong on request, for tests of clients."""
 
     def __post_init__(self) -> None:
-        for name in ("session_timeout", "long_poll", "gap_timeout", "result_retention", "sweep_interval"):
+        times = ("session_timeout", "long_poll", "gap_timeout", "result_retention", "sweep_interval", "download_time")
+        for name in times:
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise EngineError(f"{name} must be a number of seconds above 0, not {getattr(self, name)!r}")
-        if self.threads < 1 or self.max_body_bytes < 1:
-            raise EngineError("threads and max_body_bytes must be at least 1")
+        for name in ("threads", "max_body_bytes", "max_pending", "max_models", "max_sessions", "max_samplers"):
+            if getattr(self, name) < 1:
+                raise EngineError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.port not in _PORTS:
             raise EngineError(f"port must be 0 to 65535, not {self.port!r}")
         if not is_loopback(self.host) and self.api_key is None:

@@ -9,9 +9,7 @@ from typing import Any, Final
 
 from tinkex.engine._errors import EngineError
 
-VERSION: Final = 1
-
-SCHEMA: Final = """
+_FIRST: Final = """
 CREATE TABLE sessions (
   session_id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL
 ) STRICT;
@@ -29,12 +27,24 @@ CREATE INDEX checkpoints_by_request ON checkpoints (request_id);
 CREATE INDEX checkpoints_by_expiry ON checkpoints (expires) WHERE expires IS NOT NULL;
 """
 
+_SECOND: Final = """
+ALTER TABLE checkpoints ADD COLUMN public INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE samplers (sampler_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE INDEX samplers_by_session ON samplers (session_id);
+CREATE INDEX sessions_by_time ON sessions (owner, created);
+"""
+
+MIGRATIONS: Final = (_FIRST, _SECOND)
+"""What makes each version of the schema from the one before. A version that was released is never edited."""
+
+VERSION: Final = len(MIGRATIONS)
+
 
 class Database:
-    """A connection that threads share, one transaction at a time.
+    """A connection that threads share, one transaction at a time; a file of an older version is brought up to date.
 
     Raises:
-        EngineError: where the file cannot be opened, or is of another version.
+        EngineError: where the file cannot be opened, or is of a newer version.
     """
 
     def __init__(self, file: Path) -> None:
@@ -49,10 +59,14 @@ class Database:
 
     def _prepare(self, file: Path) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._connection.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
-        elif version != VERSION:
-            raise EngineError(f"the database {file} is of version {version}; this engine reads version {VERSION}")
+        if not 0 <= version <= VERSION:
+            raise EngineError(
+                f"the database {file} is of version {version}; this engine reads up to version {VERSION}: use a newer "
+                "one, or another --root"
+            )
+        if version < VERSION:
+            steps = "".join(MIGRATIONS[version:])
+            self._connection.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version={VERSION};COMMIT;")
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:

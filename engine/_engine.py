@@ -10,16 +10,21 @@ import structlog
 
 from tinkex.engine._catalogue import Catalogue
 from tinkex.engine._config import EngineConfig
+from tinkex.engine._downloads import Downloads
 from tinkex.engine._errors import OperationFailed, Refusal
 from tinkex.engine._executor import Executor, Job, Outcome
+from tinkex.engine._folders import scan
 from tinkex.engine._futures import Futures
 from tinkex.engine._registry import Model, Models, gone
 from tinkex.engine._root import Root
+from tinkex.engine._sampler_life import add_sampler, end_sampler
+from tinkex.engine._samplers import Sampler, Samplers
 from tinkex.engine._sessions import Sessions
 from tinkex.engine._store import Store
 
 if TYPE_CHECKING:
     from tinkex.engine._compute import Compute
+    from tinkex.engine._sampling_requests import SampleRun
 
 log = structlog.get_logger("tinkex.engine")
 
@@ -33,7 +38,11 @@ class Health(msgspec.Struct, frozen=True):
     sessions: int
     polls: int
     """Open waits for results."""
+    samplers: int
     adapter_bytes: int
+    """Of weights, gradients and moments of all models."""
+    sampler_bytes: int
+    """Of the weights that samplers read."""
     status: str = "ok"
 
 
@@ -58,13 +67,17 @@ class Engine:
         self.config: Final = config
         self.clock: Final = clock
         self.wall: Final = wall
-        self.catalogue: Final = Catalogue()
+        self.catalogue: Final = Catalogue(() if config.models is None else scan(config.models))
         self.futures: Final = Futures(clock, config.result_retention)
         self.sessions: Final = Sessions(clock, config.session_timeout)
         self.models: Final = Models()
+        self.samplers: Final = Samplers(config.max_samplers)
+        self.downloads: Final = Downloads(clock, config.download_time)
         self.executor: Final = Executor(self._load, self._settled_elsewhere)
         self.saving: Final[dict[str, int]] = {}
         """Paths of accepted saves that have not ended, with how many."""
+        self.sampling: Final[dict[str, SampleRun]] = {}
+        """Requests to sample that have not ended, by their ids."""
         self.draining = False
         self._opened: tuple[Root, Store] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,8 +108,8 @@ class Engine:
             raise
         self._opened = root, store
         store.end_former_process()
-        lost = store.keep_only({entry.name for entry in root.checkpoints.iterdir()})
-        swept = root.sweep(store.folders())
+        lost = store.checkpoints.keep_only({entry.name for entry in root.checkpoints.iterdir()})
+        swept = root.sweep(store.checkpoints.folders())
         if lost or swept:
             log.warning("root put in order", checkpoints_without_files=lost, leftovers_removed=len(swept))
 
@@ -130,33 +143,45 @@ class Engine:
             models=len(self.models),
             sessions=len(self.sessions),
             polls=self.futures.polls,
+            samplers=len(self.samplers),
             adapter_bytes=0 if compute is None else compute.adapter_bytes,
+            sampler_bytes=0 if compute is None else compute.samplers.nbytes,
         )
 
-    async def model(self, model_id: str) -> Model:
-        """Return a model of this process, closing ones too.
+    async def model(self, model_id: str, owner: str) -> Model:
+        """Return an owner's model of this process, closing ones too.
 
         Raises:
             Refusal: 404 or 410, saying what became of it.
         """
         model = self.models.find(model_id)
+        if model is not None and model.owner != owner:
+            raise gone(model_id, None, None)
         if model is None:
             row = await asyncio.to_thread(self.store.model, model_id)
-            last = await asyncio.to_thread(self.store.last_checkpoint, model_id, "weights", self.wall())
+            if row is not None and row.owner != owner:
+                row = None
+            last = await asyncio.to_thread(self.store.checkpoints.last, model_id, "weights", self.wall())
             raise gone(model_id, row, None if last is None else last.path)
         return model
 
     def touch(self, model: Model) -> None:
         """Take a request to a model for a sign of life."""
         model.last_request = self.wall()
-        session = self.sessions.find(model.session_id)
+        self.show_life(model.session_id)
+
+    def show_life(self, session_id: str) -> None:
+        """Take this for a sign of a session's life."""
+        session = self.sessions.find(session_id)
         if session is not None:
             session.last_sign = self.clock()
 
     def check_open(self) -> None:
-        """Refuse new work once the engine is about to end."""
+        """Refuse new work once the engine is about to end, or has too much of it."""
         if self.draining:
             raise Refusal(503, "the server is stopping")
+        if self.futures.pending >= self.config.max_pending:
+            raise Refusal(429, f"{self.futures.pending} requests wait for their results; wait for some of them first")
 
     def fail(self, jobs: list[Job], reason: str) -> None:
         """Answer jobs that will not run."""
@@ -169,13 +194,23 @@ class Engine:
 
     def _settled(self, job: Job, outcome: Outcome) -> None:
         if job.saves is not None:
-            self._save_ended(job.saves)
+            self.save_ended(job.saves)
         if job.unloads:
             self.models.remove(job.model_id)
+        self.sampling.pop(job.request_id, None)
+        if job.opens is not None:
+            self._sampler_opened(job.opens)
         if job.request_id and outcome is not None:
             self.futures.settle(job.request_id, outcome)
 
-    def _save_ended(self, path: str) -> None:
+    def _sampler_opened(self, sampler: Sampler) -> None:
+        """Know a sampler that a save has made, unless its session has ended meanwhile."""
+        add_sampler(self, sampler)
+        if self.sessions.find(sampler.session_id) is None:
+            end_sampler(self, sampler)
+
+    def save_ended(self, path: str) -> None:
+        """Note that a checkpoint is written, or will not be."""
         left = self.saving[path] - 1
         if left:
             self.saving[path] = left
@@ -187,9 +222,12 @@ class Engine:
         return self._opened
 
     def _load(self) -> "Compute":
-        from tinkex.engine._compute import Compute  # noqa: PLC0415 - torch, in the compute thread only
+        # Torch, in the compute thread only.
+        from tinkex.engine._base_models import choose_device  # noqa: PLC0415
+        from tinkex.engine._compute import Compute  # noqa: PLC0415
 
-        compute = Compute(self.root, self.store, self.config.threads, self.config.faults)
+        device = choose_device(self.config.device)
+        compute = Compute(self.root, self.store, device, self.config.threads, self.config.faults)
         compute.warm_up(next(iter(self.catalogue)))
-        log.info("ready", threads=self.config.threads)
+        log.info("ready", device=device, threads=self.config.threads)
         return compute

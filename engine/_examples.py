@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tinkex.engine._adapter import Example
-from tinkex.protocol import Datum, TensorData
+from tinkex.protocol import Datum, ModelInput, TensorData
 
 _DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
@@ -14,13 +14,17 @@ def to_tensor(data: TensorData) -> Tensor:
     return torch.frombuffer(bytearray(data.buffer), dtype=_DTYPES[data.dtype]).view(data.shape)
 
 
-def to_example(datum: Datum) -> Example:
+def to_tokens(prompt: ModelInput) -> Tensor:
+    """Copy the tokens of a checked prompt, which must not be empty."""
+    return torch.cat([to_tensor(chunk.tokens) for chunk in prompt.chunks if chunk.length])
+
+
+def to_example(datum: Datum, device: str) -> Example:
     """Turn a checked datum into tensors."""
-    chunks = [to_tensor(chunk.tokens) for chunk in datum.model_input.chunks if chunk.length]
-    inputs = {name: to_tensor(data) for name, data in datum.loss_fn_inputs.items()}
-    return Example(torch.cat(chunks), inputs.pop("target_tokens"), inputs)
+    inputs = {name: to_tensor(data).to(device) for name, data in datum.loss_fn_inputs.items()}
+    return Example(to_tokens(datum.model_input).to(device), inputs.pop("target_tokens"), inputs)
 
 
 def to_wire(values: Tensor) -> TensorData:
     """Copy a float32 tensor to the wire's form."""
-    return TensorData.from_buffer(values.contiguous().numpy().tobytes(), "float32", values.shape)
+    return TensorData.from_buffer(values.cpu().contiguous().numpy().tobytes(), "float32", values.shape)

@@ -13,10 +13,18 @@ from tinkex.engine._errors import OperationFailed, told
 
 if TYPE_CHECKING:
     from tinkex.engine._compute import Compute
+    from tinkex.engine._samplers import Sampler
 
 log = structlog.get_logger("tinkex.engine")
 
 Outcome = msgspec.Struct | OperationFailed | None
+
+
+class Unfinished:
+    """What a piece of work returns that wants another turn."""
+
+
+UNFINISHED: Final = Unfinished()
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class Job:
 
     request_id: str
     """Empty where nobody waits for it."""
-    work: "Callable[[Compute], msgspec.Struct | None]"
+    work: "Callable[[Compute], msgspec.Struct | Unfinished | None]"
+    """Called again, in turn with the other lanes, for as long as it says that it is unfinished."""
     model_id: str
     label: str
     """What it is, for errors: ``forward_backward (number 3)``."""
@@ -35,6 +44,8 @@ class Job:
     """Whether the model is gone afterwards."""
     saves: str | None = None
     """The path that it writes."""
+    opens: "Sampler | None" = None
+    """The sampler that it makes."""
 
 
 class Executor:
@@ -75,11 +86,7 @@ class Executor:
     def put(self, job: Job) -> None:
         """Queue a job behind all others of its model."""
         with self._wake:
-            lane = self._lanes.get(job.model_id)
-            if lane is None:
-                lane = self._lanes[job.model_id] = deque()
-                self._turns.append(job.model_id)
-            lane.append(job)
+            self._lane(job).append(job)
             self._wake.notify()
 
     def drop(self, model_id: str) -> list[Job]:
@@ -91,6 +98,13 @@ class Executor:
             lane.clear()
             lane.extend(kept)
             return dropped
+
+    def _lane(self, job: Job) -> deque[Job]:
+        lane = self._lanes.get(job.model_id)
+        if lane is None:
+            lane = self._lanes[job.model_id] = deque()
+            self._turns.append(job.model_id)
+        return lane
 
     def _main(self) -> None:
         try:
@@ -125,7 +139,12 @@ class Executor:
             return
         outcome: Outcome
         try:
-            outcome = job.work(compute)
+            done = job.work(compute)
+            if isinstance(done, Unfinished):
+                with self._wake:
+                    self._lane(job).appendleft(job)
+                return
+            outcome = done
         except OperationFailed as failed:
             outcome = failed
         except Exception as error:  # noqa: BLE001

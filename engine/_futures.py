@@ -18,6 +18,7 @@ _UNREAD_RETENTION: Final = 24 * 3600.0
 
 @dataclass
 class _Entry:
+    owner: str
     answer: msgspec.Struct | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
     read: bool = False
@@ -42,28 +43,34 @@ class Futures:
         self._closing = False
         self.polls = 0
         """How many waits are open."""
+        self.pending = 0
+        """How many futures have no answer yet."""
 
-    def open(self) -> str:
-        """Begin a future; return its id."""
+    def open(self, owner: str) -> str:
+        """Begin a future of an owner; return its id."""
         request_id = f"req-{secrets.token_hex(12)}"
-        self._entries[request_id] = _Entry()
+        self._entries[request_id] = _Entry(owner)
+        self.pending += 1
         return request_id
 
     def cancel(self, request_id: str) -> None:
         """Forget a future that nobody was told of."""
         del self._entries[request_id]
+        self.pending -= 1
 
     def settle(self, request_id: str, outcome: msgspec.Struct | OperationFailed) -> None:
         """End a future; the first outcome stays."""
-        entry = self._entries.setdefault(request_id, _Entry())
-        if entry.answer is None:
+        entry = self._entries.get(request_id)
+        if entry is not None and entry.answer is None:
+            self.pending -= 1
             entry.answer = failed_future(outcome) if isinstance(outcome, OperationFailed) else outcome
             self._settled.append((self._clock() + _UNREAD_RETENTION, request_id))
             entry.done.set()
 
-    def known(self, request_id: str) -> bool:
-        """Whether the id is one of ours, and not forgotten."""
-        return request_id in self._entries
+    def known(self, request_id: str, owner: str) -> bool:
+        """Whether the id is one of that owner's, and not forgotten."""
+        entry = self._entries.get(request_id)
+        return entry is not None and entry.owner == owner
 
     async def wait(self, request_id: str, seconds: float) -> msgspec.Struct | None:
         """Return the answer of a known future, or None where ``seconds`` pass without one."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -28,6 +29,30 @@ _PASSING: Final = frozenset({425, 503})
 def engine_of(request: Http) -> Engine:
     """Return the engine that serves a request."""
     return cast("Engine", request.app.state.engine)
+
+
+def wire_types(
+    answer: type | None, body: type | None = None, *, protobuf: bool = False, statuses: tuple[int, ...] = (200,)
+) -> dict[str, Any]:
+    """Say for the description of the API what a route reads and answers.
+
+    Args:
+        answer: the type of its JSON; None for no JSON.
+        body: the type of the JSON that it reads; None for no body.
+        protobuf: whether it reads protobuf, too.
+        statuses: those of its success.
+    """
+    return {"wire": WireTypes(answer, body, protobuf, statuses)}
+
+
+@dataclass(frozen=True)
+class WireTypes:
+    """What a route reads and answers."""
+
+    answer: type | None
+    body: type | None
+    protobuf: bool
+    statuses: tuple[int, ...]
 
 
 def owner_in(request: Http) -> str:
@@ -67,11 +92,18 @@ def reply(body: object, status: int = 200) -> Reply:
 
 
 def reply_result(request: Http, result: object) -> Reply:
-    """Write a future's answer: what a pass computed in protobuf, to those who take it; all else in JSON."""
-    if isinstance(result, wire.ForwardBackwardResult) and takes_protobuf(request.headers.get("accept", "")):
-        from tinkex.protocol.wire import protobuf  # noqa: PLC0415 - with the first client that takes it
+    """Write a future's answer: what was computed or drawn in protobuf, to those who take it; all else in JSON."""
+    if not takes_protobuf(request.headers.get("accept", "")):
+        return reply(result)
+    # Both are imported with the first client that takes them.
+    if isinstance(result, wire.ForwardBackwardResult):
+        from tinkex.protocol.wire.protobuf import encode_result  # noqa: PLC0415
 
-        return Response(protobuf.encode_result(result), media_type=PROTOBUF, status_code=200)
+        return Response(encode_result(result), media_type=PROTOBUF, status_code=200)
+    if isinstance(result, wire.SampleResult):
+        from tinkex.protocol.wire.protobuf_sample import encode_sample  # noqa: PLC0415
+
+        return Response(encode_sample(result), media_type=PROTOBUF, status_code=200)
     return reply(result)
 
 

@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LORA_ALPHA: Final = 32
 """The adapter's output is scaled by ``LORA_ALPHA / rank``, whatever the rank."""
@@ -14,8 +17,11 @@ LORA_ALPHA: Final = 32
 BYTES_PER_PARAMETER: Final = 16
 """Four float32: weight, gradient and the two moments of AdamW."""
 
-_ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
-_MLP: Final = ("gate_proj", "up_proj", "down_proj")
+_ATTENTION: Final = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
+_MLP: Final = frozenset({"gate_proj", "up_proj", "down_proj"})
+
+PROJECTIONS: Final = _ATTENTION | _MLP | {"lm_head"}
+"""The last names of the modules that LoRA adapts, the same in all families of decoders that are served."""
 
 
 class LoraSpec(msgspec.Struct, frozen=True):
@@ -55,6 +61,10 @@ class Slot:
     def size(self) -> int:
         """Elements."""
         return math.prod(self.shape)
+
+    def of(self, buffer: "Tensor") -> "Tensor":
+        """Return this tensor's place in a flat buffer, as a view of its shape."""
+        return buffer[self.offset : self.offset + self.size].view(self.shape)
 
     @property
     def key(self) -> str:

@@ -5,17 +5,19 @@ import secrets
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
 from tinkex.engine._catalogue import BaseModel
 from tinkex.engine._errors import OperationFailed, Refusal
 from tinkex.engine._executor import Job
 from tinkex.engine._layout import LoraSpec
-from tinkex.engine._records import ModelRow, SessionRow, SessionState
+from tinkex.engine._records import FinishType, ModelRow, SessionRow, SessionState
 from tinkex.engine._registry import Model
+from tinkex.engine._sampler_life import end_samplers
 from tinkex.engine._sequencer import Sequencer
 from tinkex.engine._sessions import Created, Session
-from tinkex.engine._validation import check
+from tinkex.engine._validation import check, check_name
 from tinkex.protocol import LoraConfig, wire
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ async def create_session(engine: "Engine", body: wire.CreateSessionRequest, owne
     known = engine.sessions.by_key(owner, key)
     if known is not None:
         return known.row.session_id
+    if len(engine.sessions) >= engine.config.max_sessions:
+        raise Refusal(429, f"{len(engine.sessions)} sessions are active; finish some of them first")
     row = SessionRow(
         session_id=f"sess-{secrets.token_hex(8)}",
         owner=owner,
@@ -52,8 +56,8 @@ async def create_session(engine: "Engine", body: wire.CreateSessionRequest, owne
     return row.session_id
 
 
-async def active_session(engine: "Engine", session_id: str) -> Session:
-    """Return an active session and take this for a sign of its life.
+async def active_session(engine: "Engine", session_id: str, owner: str) -> Session:
+    """Return an owner's active session and take this for a sign of its life.
 
     Raises:
         Refusal: 404 or 410.
@@ -61,20 +65,48 @@ async def active_session(engine: "Engine", session_id: str) -> Session:
     former = None
     if engine.sessions.find(session_id) is None:
         former = await asyncio.to_thread(engine.store.session, session_id)
-    return engine.sessions.get(session_id, former)
+    return engine.sessions.get(session_id, owner, former)
 
 
-async def finish_session(engine: "Engine", session_id: str, body: wire.FinishSessionRequest) -> None:
+async def finish_session(engine: "Engine", session_id: str, owner: str, body: wire.FinishSessionRequest) -> None:
     """End a session and unload its models; the first reason stays, a repeat is harmless."""
-    session = engine.sessions.find(session_id)
+    row = await session_row(engine, session_id, owner)
+    session = engine.sessions.find(row.session_id)
     if session is not None:
         await end_session(engine, session, "finished", body.reason.type, body.detail)
-    elif await asyncio.to_thread(engine.store.session, session_id) is None:
+
+
+async def session_row(engine: "Engine", session_id: str, owner: str) -> SessionRow:
+    """Return an owner's session, ended ones too.
+
+    Raises:
+        Refusal: 404.
+    """
+    row = await asyncio.to_thread(engine.store.session, session_id)
+    if row is None or row.owner != owner:
         raise Refusal(404, f"unknown session {session_id!r}")
+    return row
+
+
+async def move_session(engine: "Engine", session_id: str, owner: str, project_id: str) -> None:
+    """Put a session into a project.
+
+    Raises:
+        Refusal: 400 or 404.
+    """
+    check_name("project_id", project_id)
+    row = await session_row(engine, session_id, owner)
+    session = engine.sessions.find(session_id)
+    if session is not None:
+        row = session.row
+    row = msgspec.structs.replace(row, project_id=project_id)
+    if session is not None:
+        session.row = row
+    await asyncio.to_thread(engine.store.put_session, row)
 
 
 async def end_session(
-    engine: "Engine", session: Session, state: SessionState, reason: str | None, detail: str | None
+    engine: "Engine", session: Session, state: SessionState, reason: FinishType | None, detail: str | None
 ) -> None:
     """End an active session: what its models have queued does not run, and they are unloaded."""
     session_id = session.row.session_id
@@ -82,13 +114,16 @@ async def end_session(
     for model in engine.models.of_session(session_id):
         engine.fail(engine.executor.drop(model.model_id), f"session {session_id} ended")
         unload_model(engine, model)
+    end_samplers(engine, session_id)
     row = session.row.ended(state, reason, detail)
     await asyncio.to_thread(engine.store.put_session, row)
 
 
-async def create_model(engine: "Engine", body: wire.CreateModelRequest, digest: bytes) -> wire.UntypedFuture:
+async def create_model(
+    engine: "Engine", body: wire.CreateModelRequest, owner: str, digest: bytes
+) -> wire.UntypedFuture:
     """Queue the making of a model."""
-    session = await active_session(engine, body.session_id)
+    session = await active_session(engine, body.session_id, owner)
     known = created_before(session, body.model_seq_id, digest)
     if known is not None:
         return known
@@ -147,7 +182,7 @@ def unload_model(engine: "Engine", model: Model) -> wire.UntypedFuture:
     """
     if model.unloading is not None:
         return model.unloading
-    future = model.unloading = wire.UntypedFuture(engine.futures.open())
+    future = model.unloading = wire.UntypedFuture(engine.futures.open(model.owner))
     engine.fail(model.sequencer.give_up(), f"model {model.model_id} was unloaded")
 
     def unload(compute: "Compute") -> wire.UnloadModelResult:
@@ -170,11 +205,14 @@ def _make(
     source: tuple[str, bool] | None = None,
 ) -> wire.UntypedFuture:
     """Queue the making of a model; it takes requests at once."""
+    if len(engine.models) >= engine.config.max_models:
+        raise Refusal(429, f"{len(engine.models)} models are live; unload some of them first")
     session_id, now = session.row.session_id, engine.wall()
     model_id = f"{session_id}:train:{number}"
     model = Model(
         model_id=model_id,
         session_id=session_id,
+        owner=session.row.owner,
         base=base,
         lora=lora,
         sequencer=Sequencer(engine.config.gap_timeout),
@@ -207,7 +245,7 @@ def _make(
             return wire.LoadWeightsResult(source[0], model_id)
         return wire.CreateModelResult(model_id)
 
-    future = wire.UntypedFuture(engine.futures.open(), model_id)
+    future = wire.UntypedFuture(engine.futures.open(model.owner), model_id)
     engine.models.add(model)
     session.models[number] = Created(digest, future)
     engine.executor.put(Job(future.request_id, make, model_id, "create_model"))

@@ -1,7 +1,6 @@
 """A Qwen3-style decoder whose projections take LoRA weights as arguments."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -9,14 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tinkex.engine._catalogue import DecoderConfig
+from tinkex.engine._causal_lm import Lora
 
-
-@dataclass(frozen=True)
-class Lora:
-    """The LoRA weights of one pass: (A, B) by module path, and the scale of their product."""
-
-    pairs: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict[str, tuple[Tensor, Tensor]])
-    scale: float = 1.0
+KeyValues = dict[int, tuple[Tensor, Tensor]]
+"""Keys and values [kv_heads, T, head_dim] so far, by layer."""
 
 
 class Projection(nn.Module):
@@ -65,9 +60,10 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     """Causal grouped-query attention with normed queries and keys and rotary positions."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
         self.config = config
+        self.layer = layer
         hidden, heads = config.hidden_size, config.num_attention_heads * config.head_dim
         shared = config.num_key_value_heads * config.head_dim
         self.q_proj = Projection(hidden, heads)
@@ -77,19 +73,26 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], lora: Lora) -> Tensor:
-        """Attend within ``x`` [T, hidden]."""
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], lora: Lora, past: KeyValues | None) -> Tensor:
+        """Attend within ``x`` [T, hidden], and to what is ``past``, which takes up the new keys and values."""
         length, config = x.shape[0], self.config
         by_head = (length, -1, config.head_dim)
         queries = rotate(self.q_norm.forward(self.q_proj.forward(x, lora).view(by_head)).transpose(0, 1), rope)
         keys = rotate(self.k_norm.forward(self.k_proj.forward(x, lora).view(by_head)).transpose(0, 1), rope)
         values = self.v_proj.forward(x, lora).view(by_head).transpose(0, 1)
+        before = 0
+        if past is not None:
+            if self.layer in past:
+                before = past[self.layer][0].shape[1]
+                keys, values = (torch.cat(both, 1) for both in zip(past[self.layer], (keys, values), strict=True))
+            past[self.layer] = keys, values
         groups = config.num_attention_heads // config.num_key_value_heads
         mixed = functional.scaled_dot_product_attention(
             queries.unsqueeze(0),
             keys.repeat_interleave(groups, 0).unsqueeze(0),
             values.repeat_interleave(groups, 0).unsqueeze(0),
-            is_causal=True,
+            attn_mask=visible(length, before, x.device) if before else None,
+            is_causal=not before,
         )
         return self.o_proj.forward(mixed.squeeze(0).transpose(0, 1).reshape(length, -1), lora)
 
@@ -112,16 +115,16 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     """Attention and feed-forward, each on a normed residual."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, layer)
         self.mlp = MLP(config)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], lora: Lora) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], lora: Lora, past: KeyValues | None) -> Tensor:
         """Map ``x`` [T, hidden] to [T, hidden]."""
-        x = x + self.self_attn.forward(self.input_layernorm.forward(x), rope, lora)
+        x = x + self.self_attn.forward(self.input_layernorm.forward(x), rope, lora, past)
         return x + self.mlp.forward(self.post_attention_layernorm.forward(x), lora)
 
 
@@ -131,34 +134,37 @@ class Backbone(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config, number) for number in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, tokens: Tensor, rope: tuple[Tensor, Tensor], lora: Lora) -> Tensor:
+    def forward(self, tokens: Tensor, rope: tuple[Tensor, Tensor], lora: Lora, past: KeyValues | None) -> Tensor:
         """Turn ``tokens`` [T] into states [T, hidden]."""
         x = self.embed_tokens.forward(tokens)
         for layer in self.layers:
-            x = cast("Layer", layer).forward(x, rope, lora)
+            x = cast("Layer", layer).forward(x, rope, lora, past)
         return self.norm.forward(x)
 
 
 class Decoder(nn.Module):
-    """A frozen decoder; module names and shapes are those of Hugging Face's Qwen3ForCausalLM, embeddings not tied.
+    """A ``CausalLM``; module names and shapes are those of Hugging Face's Qwen3ForCausalLM, embeddings not tied."""
 
-    One sequence a pass, without padding: the bits of a datum's logits never depend on its neighbours.
-    """
-
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, device: str = "cpu") -> None:
         super().__init__()
         self.config = config
         self.model = Backbone(config)
         self.lm_head = Projection(config.hidden_size, config.vocab_size)
-        self._rope = rope_table(config)
         for path, module in cast("Iterable[tuple[str, nn.Module]]", self.named_modules()):
             if isinstance(module, Projection):
                 module.path = path
         self.requires_grad_(requires_grad=False)
         self._fill()
+        self.to(device)
+        self._rope = rope_table(config, device)
+
+    @property
+    def projections(self) -> Mapping[str, tuple[int, int]]:
+        """The (out, in) sizes of every module that LoRA can adapt."""
+        return self.config.projections()
 
     def _fill(self) -> None:
         """Draw all weights from the model's own generator; norms stay 1."""
@@ -169,17 +175,35 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, lora: Lora) -> Tensor:
         """Turn ``tokens`` [T] int64 into logits [T, vocab] float32."""
-        length = tokens.shape[0]
-        rope = (self._rope[0][:length], self._rope[1][:length])
-        return self.lm_head.forward(self.model.forward(tokens, rope, lora), lora)
+        return self._run(tokens, lora, 0, None)
+
+    logits = forward
+
+    def begin(self) -> KeyValues:
+        """Return the cache of an empty sequence."""
+        return {}
+
+    def extend(self, cache: KeyValues, tokens: Tensor, lora: Lora) -> Tensor:
+        """Append ``tokens`` [T] int64 to the sequence of ``cache``; return their logits [T, vocab] float32."""
+        return self._run(tokens, lora, cache[0][0].shape[1] if cache else 0, cache)
+
+    def _run(self, tokens: Tensor, lora: Lora, begin: int, past: KeyValues | None) -> Tensor:
+        end = begin + tokens.shape[0]
+        rope = (self._rope[0][begin:end], self._rope[1][begin:end])
+        return self.lm_head.forward(self.model.forward(tokens, rope, lora, past), lora)
 
 
-def rope_table(config: DecoderConfig) -> tuple[Tensor, Tensor]:
+def visible(length: int, before: int, device: torch.device) -> Tensor:
+    """Return which of ``before + length`` positions each of the last ``length`` may attend to."""
+    return torch.ones(length, before + length, dtype=torch.bool, device=device).tril(before)
+
+
+def rope_table(config: DecoderConfig, device: str) -> tuple[Tensor, Tensor]:
     """Return cosines and sines [max_context, head_dim] of the rotary positions."""
     steps = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(config.max_position_embeddings, dtype=torch.float32), config.rope_theta**-steps)
     both = torch.cat((angles, angles), dim=-1)
-    return both.cos(), both.sin()
+    return both.cos().to(device), both.sin().to(device)
 
 
 def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:

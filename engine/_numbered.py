@@ -21,7 +21,7 @@ async def read_numbered(request: Http, into: type[T]) -> tuple[T, bytes]:
     try:
         return await read(request, into)
     except Refusal:
-        await _pass_over(request)
+        await pass_over(request)
         raise
 
 
@@ -39,7 +39,7 @@ async def read_pass(request: Http) -> tuple[wire.ForwardRequest | wire.ForwardBa
     try:
         return protobuf.decode_pass(raw), digest
     except TinkexError as error:
-        await _pass_over(request)
+        await pass_over(request)
         raise Refusal(400, error.message) from error
 
 
@@ -49,10 +49,11 @@ async def order_of(request: Http, model_id: str, seq_id: int, digest: bytes, ope
     Raises:
         Refusal: 404 or 410 where the model is not live.
     """
-    return Order(await engine_of(request).model(model_id), seq_id, digest, operation, owner_in(request))
+    return Order(await engine_of(request).model(model_id, owner_in(request)), seq_id, digest, operation)
 
 
-async def _pass_over(request: Http) -> None:
+async def pass_over(request: Http) -> None:
+    """Let later numbers pass the one that a refused request has, where that can be read."""
     raw, _ = await body_of(request)
     try:
         if _is_protobuf(request):
@@ -65,7 +66,7 @@ async def _pass_over(request: Http) -> None:
         return
     engine = engine_of(request)
     model = engine.models.find(found.model_id)
-    if model is not None:
+    if model is not None and model.owner == owner_in(request):
         _requests.pass_over(engine, model, found.seq_id)
 
 

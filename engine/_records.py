@@ -8,7 +8,9 @@ import msgspec
 from tinkex.engine._layout import LoraSpec
 
 SessionState = Literal["active", "finished", "expired", "lost"]
+FinishType = Literal["success", "errored", "interrupted"]
 ModelState = Literal["live", "unloaded", "lost"]
+CheckpointKind = Literal["weights", "sampler_weights", "external_weights"]
 
 
 class SessionRow(msgspec.Struct, frozen=True):
@@ -22,10 +24,10 @@ class SessionRow(msgspec.Struct, frozen=True):
     project_id: str | None = None
     display_name: str | None = None
     state: SessionState = "active"
-    reason: str | None = None
+    reason: FinishType | None = None
     detail: str | None = None
 
-    def ended(self, state: SessionState, reason: str | None, detail: str | None) -> "SessionRow":
+    def ended(self, state: SessionState, reason: FinishType | None, detail: str | None) -> "SessionRow":
         """Return the row of the same session after its end."""
         return msgspec.structs.replace(self, state=state, reason=reason, detail=detail)
 
@@ -44,12 +46,23 @@ class ModelRow(msgspec.Struct, frozen=True):
     user_metadata: dict[str, Any] | None = None
 
 
+class SamplerRow(msgspec.Struct, frozen=True):
+    """One sampling session."""
+
+    sampler_id: str
+    session_id: str
+    owner: str
+    base_model: str
+    model_path: str | None = None
+    """None for a base model, and for weights that were never named."""
+
+
 class CheckpointRow(msgspec.Struct, frozen=True, kw_only=True):
     """One checkpoint; in the store only once it is complete."""
 
     path: str
     run_id: str
-    kind: Literal["weights", "sampler_weights"]
+    kind: CheckpointKind
     owner: str
     base_model: str
     lora: LoraSpec
@@ -63,6 +76,8 @@ class CheckpointRow(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
     created: float = 0.0
     expires: float | None = None
+    public: bool = False
+    """Whether every owner may read it."""
 
     def placed(self, folder: str, size_bytes: int, now: float, ttl_seconds: int | None) -> "CheckpointRow":
         """Return the row of the checkpoint once it is written."""

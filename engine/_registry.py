@@ -17,6 +17,7 @@ class Model:
 
     model_id: str
     session_id: str
+    owner: str
     base: BaseModel
     lora: LoraSpec
     sequencer: Sequencer[Job]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -11,12 +11,13 @@ from tinkex.engine._errors import OperationFailed, Refusal
 from tinkex.engine._executor import Job
 from tinkex.engine._records import CheckpointRow
 from tinkex.engine._registry import Model
-from tinkex.engine._validation import check_adam, check_name, check_pass, check_seq_id, check_ttl
-from tinkex.protocol import TinkerPath, wire
+from tinkex.engine._validation import check_adam, check_pass, check_seq_id
+from tinkex.protocol import wire
 
 if TYPE_CHECKING:
     from tinkex.engine._compute import Compute
     from tinkex.engine._engine import Engine
+    from tinkex.engine._samplers import Sampler
 
     Work = Callable[[Compute], msgspec.Struct]
 
@@ -30,7 +31,6 @@ class Order:
     digest: bytes
     """Of the request's path and body."""
     operation: str
-    owner: str = ""
 
     @property
     def label(self) -> str:
@@ -51,7 +51,7 @@ def run_pass(engine: "Engine", order: Order, work: wire.ForwardBackwardInput, *,
         model_id = order.model.model_id
         return lambda compute: compute.run(model_id, work.data, work.loss_fn, config, backward=backward)
 
-    return _submit(engine, order, prepare, poisons=backward)
+    return submit(engine, order, prepare, poisons=backward)
 
 
 def _is_chunk(order: Order) -> bool:
@@ -76,17 +76,7 @@ def optim_step(engine: "Engine", order: Order, body: wire.OptimStepRequest) -> w
         check_adam(body.adam_params)
         return lambda compute: compute.step(order.model.model_id, body.adam_params)
 
-    return _submit(engine, order, prepare, poisons=True)
-
-
-def save_weights(engine: "Engine", order: Order, body: wire.SaveWeightsRequest) -> wire.UntypedFuture:
-    """Queue a checkpoint to train on."""
-    return _submit_save(engine, order, "weights", body, overwrite=body.overwrite)
-
-
-def save_for_sampler(engine: "Engine", order: Order, body: wire.SaveWeightsForSamplerRequest) -> wire.UntypedFuture:
-    """Queue a checkpoint to sample from."""
-    return _submit_save(engine, order, "sampler_weights", body, overwrite=False)
+    return submit(engine, order, prepare, poisons=True)
 
 
 def load_weights(
@@ -119,63 +109,20 @@ def load_weights(
 
         return work
 
-    return _submit(engine, order, prepare, poisons=True)
-
-
-def save_result(row: CheckpointRow) -> wire.SaveWeightsResult | wire.SaveWeightsForSamplerResult:
-    """Return the result of the save that made a checkpoint."""
-    return wire.SaveWeightsResult(row.path) if row.kind == "weights" else wire.SaveWeightsForSamplerResult(row.path)
+    return submit(engine, order, prepare, poisons=True)
 
 
 FIRST: Final = 1
 
 
-def _submit_save(
-    engine: "Engine",
-    order: Order,
-    kind: Literal["weights", "sampler_weights"],
-    body: wire.SaveWeightsRequest | wire.SaveWeightsForSamplerRequest,
-    *,
-    overwrite: bool,
-) -> wire.UntypedFuture:
-    model = order.model
-
-    def prepare(request_id: str) -> "Work":
-        if body.path is None:
-            raise Refusal(400, "this server cannot sample yet: give the weights a name in 'path'")
-        check_name("path", body.path)
-        check_ttl(body.ttl_seconds)
-        row = CheckpointRow(
-            path=str(TinkerPath(model.model_id, kind, body.path)),
-            run_id=model.model_id,
-            kind=kind,
-            owner=order.owner,
-            base_model=model.base.name,
-            lora=model.lora,
-            has_optimizer=kind == "weights",
-            user_metadata=body.user_metadata,
-            seq_id=order.seq_id,
-            digest=order.digest.hex(),
-            request_id=request_id,
-        )
-
-        def work(compute: "Compute") -> msgspec.Struct:
-            compute.save(row, engine.wall(), body.ttl_seconds, overwrite=overwrite)
-            return save_result(row)
-
-        return work
-
-    path = f"tinker://{model.model_id}/{kind}/{body.path}"
-    return _submit(engine, order, prepare, saves=path)
-
-
-def _submit(
+def submit(
     engine: "Engine",
     order: Order,
     prepare: "Callable[[str], Work]",
     *,
     poisons: bool = False,
     saves: str | None = None,
+    opens: "Sampler | None" = None,
 ) -> wire.UntypedFuture:
     """Take a request into the order of its model, or recognise it.
 
@@ -194,14 +141,14 @@ def _submit(
     if model.unloading is not None:
         raise Refusal(410, f"model {model.model_id} was unloaded; create a new one, or load one of its checkpoints")
     engine.check_open()
-    request_id = engine.futures.open()
+    request_id = engine.futures.open(model.owner)
     try:
         work = prepare(request_id)
     except Refusal:
         engine.futures.cancel(request_id)
         pass_over(engine, model, order.seq_id)
         raise
-    job = Job(request_id, work, model.model_id, order.label, poisons=poisons, saves=saves)
+    job = Job(request_id, work, model.model_id, order.label, poisons=poisons, saves=saves, opens=opens)
     if saves is not None:
         engine.saving[saves] = engine.saving.get(saves, 0) + 1
     for ready in sequencer.accept(order.seq_id, order.digest, request_id, job, now):

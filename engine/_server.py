@@ -23,9 +23,7 @@ from tinkex.engine._errors import EngineError, Refusal
 from tinkex.engine._fault_app import handle
 from tinkex.engine._guard import answer, check_head, headers_of
 from tinkex.engine._http import EXCEPTION_HANDLERS
-from tinkex.engine._routes_sessions import SESSION_ROUTES
-from tinkex.engine._routes_training import TRAINING_ROUTES
-from tinkex.engine._routes_weights import WEIGHTS_ROUTES
+from tinkex.engine._routes import ROUTES
 from tinkex.engine._upkeep import sweep_for_ever
 
 log = structlog.get_logger("tinkex.engine")
@@ -55,7 +53,7 @@ def app(config: EngineConfig, engine: Engine | None = None) -> Litestar:
             await served.close()
 
     return _App(
-        [*SESSION_ROUTES, *TRAINING_ROUTES, *WEIGHTS_ROUTES],
+        ROUTES,
         lifespan=[lifespan],
         state=State({"engine": served}),
         exception_handlers=EXCEPTION_HANDLERS,

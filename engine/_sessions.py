@@ -25,6 +25,7 @@ class Session:
     last_sign: float
     models: dict[int, Created] = field(default_factory=dict[int, Created])
     """By model_seq_id."""
+    ended: bool = False
 
 
 class Sessions:
@@ -59,17 +60,17 @@ class Sessions:
         """Return an active session."""
         return self._active.get(session_id)
 
-    def get(self, session_id: str, former: SessionRow | None) -> Session:
-        """Return an active session, which has shown a sign of life by this.
+    def get(self, session_id: str, owner: str, former: SessionRow | None) -> Session:
+        """Return an owner's active session, which has shown a sign of life by this.
 
         Raises:
-            Refusal: 410 where it has ended, as ``former`` tells; 404 where there was none.
+            Refusal: 410 where it has ended, as ``former`` tells; 404 where the owner had none.
         """
         session = self._active.get(session_id)
-        if session is not None:
+        if session is not None and session.row.owner == owner:
             session.last_sign = self._clock()
             return session
-        if former is None:
+        if former is None or former.owner != owner:
             raise Refusal(404, f"unknown session {session_id!r}; create one first")
         raise Refusal(410, f"session {session_id} {_ENDINGS.get(former.state, 'has ended')}; create a new one")
 
@@ -77,6 +78,7 @@ class Sessions:
         """Forget a session that ends; return it if it was active."""
         session = self._active.pop(session_id, None)
         if session is not None:
+            session.ended = True
             self._by_key = {key: value for key, value in self._by_key.items() if value != session_id}
         return session
 

@@ -1,27 +1,27 @@
-"""What outlives the process: sessions, models and checkpoints."""
+"""What outlives the process: sessions, models, samplers and checkpoints."""
 
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from tinkex.engine._checkpoint_table import CheckpointTable
 from tinkex.engine._database import Database
-from tinkex.engine._records import CheckpointRow, ModelRow, ModelState, SessionRow
+from tinkex.engine._records import ModelRow, ModelState, SamplerRow, SessionRow
 
 _SESSIONS: Final = "SELECT state, body FROM sessions"
+_IN_PROJECT: Final = (
+    " AND session_id IN (SELECT session_id FROM sessions WHERE json_extract(CAST(body AS TEXT), '$.project_id') = ?)"
+)
 _MODELS: Final = "SELECT state, last_request, body FROM models"
-_CHECKPOINTS: Final = "SELECT expires, body FROM checkpoints"
-_ALIVE: Final = "(expires IS NULL OR expires > ?)"
 
 
 class Store:
-    """Rows of one root. Every write is on disk when its method returns. Thread-safe; blocking.
-
-    ``now`` is wall-clock time in seconds; a checkpoint that has expired by then is not there.
-    """
+    """Rows of one root. Every write is on disk when its method returns. Thread-safe; blocking."""
 
     def __init__(self, file: Path) -> None:
-        self._database = Database(file)
+        self._database: Final = Database(file)
+        self.checkpoints: Final = CheckpointTable(self._database)
 
     def close(self) -> None:
         """Close the file."""
@@ -45,10 +45,16 @@ class Store:
         """Return a session."""
         return next(map(_session, self._database.rows(f"{_SESSIONS} WHERE session_id = ?", session_id)), None)
 
-    def sessions(self, limit: int, offset: int) -> list[SessionRow]:
-        """Return sessions, newest first."""
-        query = f"{_SESSIONS} ORDER BY created DESC, rowid DESC LIMIT ? OFFSET ?"
-        return [_session(row) for row in self._database.rows(query, limit, offset)]
+    def sessions(self, owner: str, limit: int, offset: int) -> list[SessionRow]:
+        """Return an owner's sessions, newest first."""
+        query = f"{_SESSIONS} WHERE owner = ? ORDER BY created DESC, rowid DESC LIMIT ? OFFSET ?"
+        return [_session(row) for row in self._database.rows(query, owner, limit, offset)]
+
+    def sessions_before(self, owner: str, created: float, session_id: str) -> list[SessionRow]:
+        """Return an owner's sessions that stand behind that one, newest first."""
+        query = f"""{_SESSIONS} WHERE owner = ? AND (created, session_id) < (?, ?)
+            ORDER BY created DESC, session_id DESC"""
+        return [_session(row) for row in self._database.rows(query, owner, created, session_id)]
 
     # Models
 
@@ -71,95 +77,40 @@ class Store:
         """Return a model."""
         return next(map(_model, self._database.rows(f"{_MODELS} WHERE model_id = ?", model_id)), None)
 
-    def models(self, limit: int, offset: int) -> tuple[list[ModelRow], int]:
-        """Return one page of the models, newest first, and how many there are."""
-        query = f"{_MODELS} ORDER BY created DESC, rowid DESC LIMIT ? OFFSET ?"
-        total = self._database.rows("SELECT count(*) FROM models")[0][0]
-        return [_model(row) for row in self._database.rows(query, limit, offset)], total
+    def models(self, owner: str, project_id: str | None, limit: int, offset: int) -> tuple[list[ModelRow], int]:
+        """Return one page of an owner's models, newest first, and how many there are; of one project, or of all."""
+        condition, values = "owner = ?", [owner]
+        if project_id is not None:
+            condition += _IN_PROJECT
+            values.append(project_id)
+        query = f"{_MODELS} WHERE {condition} ORDER BY created DESC, rowid DESC LIMIT ? OFFSET ?"
+        total = self._database.rows(f"SELECT count(*) FROM models WHERE {condition}", *values)[0][0]  # noqa: S608 - constants
+        return [_model(row) for row in self._database.rows(query, *values, limit, offset)], total
 
     def models_of(self, session_id: str) -> list[str]:
         """Return the ids of a session's models, oldest first."""
         query = "SELECT model_id FROM models WHERE session_id = ? ORDER BY created, rowid"
         return [row[0] for row in self._database.rows(query, session_id)]
 
-    # Checkpoints
+    # Samplers
 
-    def put_checkpoint(self, row: CheckpointRow) -> str | None:
-        """Write a checkpoint in place of the one of the same path; return the folder of the replaced one."""
-        values = (row.path, row.run_id, row.kind, row.owner, row.folder, row.created, row.expires, row.seq_id)
-        body = msgspec.json.encode(row)
+    def put_sampler(self, row: SamplerRow) -> None:
+        """Write a sampler."""
         with self._database.transaction() as change:
-            old = change.execute("SELECT folder FROM checkpoints WHERE path = ?", (row.path,)).fetchone()
             change.execute(
-                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, row.request_id, body),
+                "INSERT OR REPLACE INTO samplers VALUES (?, ?, ?)",
+                (row.sampler_id, row.session_id, msgspec.json.encode(row)),
             )
-        return None if old is None else old[0]
 
-    def checkpoint(self, path: str, now: float) -> CheckpointRow | None:
-        """Return a checkpoint."""
-        return self._one_checkpoint(f"path = ? AND {_ALIVE}", path, now)
+    def sampler(self, sampler_id: str) -> SamplerRow | None:
+        """Return a sampler."""
+        rows = self._database.rows("SELECT body FROM samplers WHERE sampler_id = ?", sampler_id)
+        return msgspec.json.decode(rows[0][0], type=SamplerRow) if rows else None
 
-    def checkpoint_of_request(self, request_id: str) -> CheckpointRow | None:
-        """Return the checkpoint that a request made."""
-        return self._one_checkpoint("request_id = ?", request_id)
-
-    def checkpoint_of_number(self, run_id: str, seq_id: int) -> CheckpointRow | None:
-        """Return the checkpoint that a model's request of that number made."""
-        return self._one_checkpoint("run_id = ? AND seq_id = ?", run_id, seq_id)
-
-    def last_checkpoint(self, run_id: str, kind: str, now: float) -> CheckpointRow | None:
-        """Return a run's newest checkpoint of a kind."""
-        condition = f"run_id = ? AND kind = ? AND {_ALIVE} ORDER BY created DESC, rowid DESC LIMIT 1"
-        return self._one_checkpoint(condition, run_id, kind, now)
-
-    def checkpoints_of(self, run_id: str, now: float) -> list[CheckpointRow]:
-        """Return a run's checkpoints, newest first."""
-        query = f"{_CHECKPOINTS} WHERE run_id = ? AND {_ALIVE} ORDER BY created DESC, rowid DESC"
-        return [_checkpoint(row) for row in self._database.rows(query, run_id, now)]
-
-    def checkpoints(self, limit: int, offset: int, now: float) -> tuple[list[CheckpointRow], int]:
-        """Return one page of all checkpoints, newest first, and how many there are."""
-        query = f"{_CHECKPOINTS} WHERE {_ALIVE} ORDER BY created DESC, rowid DESC LIMIT ? OFFSET ?"
-        total = self._database.rows(f"SELECT count(*) FROM checkpoints WHERE {_ALIVE}", now)[0][0]  # noqa: S608 - constants
-        return [_checkpoint(row) for row in self._database.rows(query, now, limit, offset)], total
-
-    def set_expiry(self, path: str, expires: float | None, now: float) -> bool:
-        """Change when a checkpoint expires, None for never; say whether it was there."""
-        with self._database.transaction() as change:
-            query = f"UPDATE checkpoints SET expires = ? WHERE path = ? AND {_ALIVE}"  # noqa: S608 - constants
-            return change.execute(query, (expires, path, now)).rowcount > 0
-
-    def delete_checkpoint(self, path: str, now: float) -> str | None:
-        """Delete a checkpoint; return its folder, or None where it was not there."""
-        with self._database.transaction() as change:
-            query = f"DELETE FROM checkpoints WHERE path = ? AND {_ALIVE} RETURNING folder"  # noqa: S608 - constants
-            deleted = change.execute(query, (path, now)).fetchone()
-        return None if deleted is None else deleted[0]
-
-    def delete_expired(self, now: float) -> list[str]:
-        """Delete all checkpoints that have expired; return their folders."""
-        if not self._database.rows("SELECT 1 FROM checkpoints WHERE expires <= ? LIMIT 1", now):
-            return []
-        with self._database.transaction() as change:
-            deleted = change.execute("DELETE FROM checkpoints WHERE expires <= ? RETURNING folder", (now,)).fetchall()
-        return [row[0] for row in deleted]
-
-    def folders(self) -> set[str]:
-        """Return the folders of all checkpoints."""
-        return {row[0] for row in self._database.rows("SELECT folder FROM checkpoints")}
-
-    def keep_only(self, folders: set[str]) -> list[str]:
-        """Delete the checkpoints whose folder is not among these; return their paths."""
-        rows = self._database.rows("SELECT path, folder FROM checkpoints")
-        lost = [path for path, folder in rows if folder not in folders]
-        with self._database.transaction() as change:
-            change.executemany("DELETE FROM checkpoints WHERE path = ?", [(path,) for path in lost])
-        return lost
-
-    def _one_checkpoint(self, condition: str, *values: Any) -> CheckpointRow | None:
-        rows = self._database.rows(f"{_CHECKPOINTS} WHERE {condition}", *values)
-        return _checkpoint(rows[0]) if rows else None
+    def samplers_of(self, session_id: str) -> list[str]:
+        """Return the ids of a session's samplers, oldest first."""
+        query = "SELECT sampler_id FROM samplers WHERE session_id = ? ORDER BY rowid"
+        return [row[0] for row in self._database.rows(query, session_id)]
 
 
 def _session(row: Any) -> SessionRow:
@@ -169,7 +120,3 @@ def _session(row: Any) -> SessionRow:
 def _model(row: Any) -> ModelRow:
     found = msgspec.json.decode(row[2], type=ModelRow)
     return msgspec.structs.replace(found, state=row[0], last_request=row[1])
-
-
-def _checkpoint(row: Any) -> CheckpointRow:
-    return msgspec.structs.replace(msgspec.json.decode(row[1], type=CheckpointRow), expires=row[0])

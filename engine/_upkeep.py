@@ -31,7 +31,8 @@ async def sweep(engine: Engine) -> None:
     for model in engine.models.all():
         _expire_gap(engine, model)
     engine.futures.sweep()
-    for folder in await asyncio.to_thread(engine.store.delete_expired, engine.wall()):
+    engine.downloads.sweep()
+    for folder in await asyncio.to_thread(engine.store.checkpoints.delete_expired, engine.wall()):
         await asyncio.to_thread(engine.root.remove, folder)
 
 

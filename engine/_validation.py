@@ -9,6 +9,7 @@ from tinkex.engine._errors import Refusal
 from tinkex.protocol import AdamParams, Datum, TinkerPath, TinkexError, check_data, wire
 
 MAX_SEQ_ID: Final = 2**31 - 1
+MAX_NUMBER: Final = 2**63 - 1
 MAX_TTL: Final = 10 * 366 * 24 * 3600
 """Ten years."""
 
@@ -58,6 +59,12 @@ def check_seq_id(seq_id: int) -> None:
     """Refuse numbers that no request may have."""
     if not 1 <= seq_id <= MAX_SEQ_ID:
         raise Refusal(400, f"seq_id must be 1 to {MAX_SEQ_ID}, not {seq_id}")
+
+
+def check_number(name: str, number: int) -> None:
+    """Refuse numbers that no request outside a model's order may have."""
+    if not 0 <= number <= MAX_NUMBER:
+        raise Refusal(400, f"{name} must be 0 to {MAX_NUMBER}, not {number}")
 
 
 def check_ttl(ttl_seconds: int | None) -> None:
@@ -124,7 +131,7 @@ def check_pass(work: wire.ForwardBackwardInput, base: BaseModel) -> Mapping[str,
 
 def _datum_problem(datum: Datum, rule: LossRule, base: BaseModel) -> str | None:
     """Say what of a datum this base model cannot take."""
-    length, limit, vocab = datum.model_input.length, base.max_context_length, base.config.vocab_size
+    length, limit, vocab = datum.model_input.length, base.max_context_length, base.vocab_size
     if length > limit:
         return f"model_input has {length} tokens; {base.name} takes {limit}"
     for name, tensor in datum.loss_fn_inputs.items():

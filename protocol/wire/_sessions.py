@@ -89,3 +89,86 @@ class SessionReply(Body, frozen=True):
     sampler_ids: list[str] = field(default_factory=list[str])
     user_metadata: dict[str, Any] | None = None
     display_name: str | None = None
+
+
+class DynamicConfigReply(Body, frozen=True):
+    """``POST /api/v1/client/dynamic_config``: what clients may change while they run."""
+
+    refresh_interval_sec: int = 300
+    sample_cancel_enabled: bool = False
+
+
+class ProjectRequest(Body, frozen=True):
+    """``PUT /api/v1/sessions/{session_id}/project``."""
+
+    project_id: str
+
+
+class TraceExportReply(Body, frozen=True):
+    """``GET /api/v1/sessions/{session_id}/trace_export``."""
+
+    status: Literal["pending", "ready", "failed"]
+    url: str | None = None
+    error: str | None = None
+
+
+class SessionOwner(Body, frozen=True):
+    """Whose sessions are searched."""
+
+    type: Literal["own", "accessible", "user"] = "own"
+    owner_urns: list[str] = field(default_factory=list[str])
+
+
+class SessionStatus(Body, frozen=True):
+    """Where a session stands, or which of those are searched."""
+
+    type: Literal["active", "cancelled", "failed", "client_finished"]
+    reason: FinishReason | None = None
+    detail: str | None = None
+    reasons: list[str] | None = None
+    """In a search: the types of reasons, None for any."""
+
+
+class SessionCursor(Body, frozen=True):
+    """Behind which session a page begins."""
+
+    last_created_at: str
+    """RFC 3339."""
+    last_session_id: str
+
+
+class SearchSessionsRequest(Body, frozen=True):
+    """``POST /api/v1/sessions/search``; what is None or empty is not looked at."""
+
+    session_id: str | None = None
+    project_ids: list[str] | None = None
+    user_metadata: dict[str, str] = field(default_factory=dict[str, str])
+    display_name: str | None = None
+    owner: SessionOwner = field(default_factory=SessionOwner)
+    statuses: list[SessionStatus] | None = None
+    limit: int = 50
+    cursor: SessionCursor | None = None
+
+
+class FoundSession(Body, frozen=True):
+    """A session that a search found."""
+
+    SENDS_NULL: ClassVar[bool] = True
+
+    session_id: str
+    created_at: str
+    """RFC 3339."""
+    owner: str
+    project_id: str | None
+    status: SessionStatus | None
+    checkpoints_count: int
+    checkpoint_storage_bytes: int = 0
+    display_name: str | None = None
+    user_metadata: dict[str, Any] | None = None
+
+
+class SearchSessionsReply(Body, frozen=True):
+    """One page, newest first."""
+
+    sessions: list[FoundSession]
+    next_cursor: SessionCursor | None = None

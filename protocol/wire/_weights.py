@@ -105,3 +105,47 @@ class TtlRequest(Body, frozen=True):
     SENDS_NULL: ClassVar[bool] = True
 
     ttl_seconds: int | None
+
+
+class SaveWeightsExternalRequest(Body, frozen=True):
+    """``POST /api/v1/save_weights_external``: an adapter for other programs, in PEFT's layout."""
+
+    model_id: str
+    seq_id: int
+    path: str
+    ttl_seconds: int | None = None
+    age_encryption_recipients: list[str] | None = None
+    type: str = "save_weights_external"
+
+
+class SaveWeightsExternalResult(Body, frozen=True):
+    """An adapter was saved."""
+
+    path: str
+    size_bytes: int | None = None
+    type: str = "save_weights_external"
+
+
+class ExternalWeightsUrlsReply(Body, frozen=True):
+    """``GET .../external_weights/{name}/external_weights_urls``: where each file can be fetched without a key."""
+
+    urls: dict[str, str]
+    expires: str
+    """RFC 3339."""
+
+
+class CopyWeightsRequest(Body, frozen=True):
+    """``POST /api/v1/copy_weights``: to a project, or as a model of a session."""
+
+    source_path: str
+    destination_project_id: str | None = None
+    session_id: str | None = None
+    model_seq_id: int | None = None
+    ttl_seconds: int | None = None
+    weights_access_token: str | None = None
+
+
+class CopyWeightsReply(Body, frozen=True):
+    """A checkpoint was copied."""
+
+    tinker_path: str

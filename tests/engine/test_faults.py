@@ -16,8 +16,8 @@ from safetensors.torch import load, save
 
 from support_engine import DATA, Clock, Model, create_model, serving
 from tinkex.engine import _database, _root, _upkeep
+from tinkex.engine._checkpoint_table import CheckpointTable
 from tinkex.engine._records import CheckpointRow
-from tinkex.engine._store import Store
 
 KEY = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
 
@@ -108,11 +108,11 @@ async def test_a_sweep_that_fails_is_tried_again(tmp_path: Path, monkeypatch: py
     """The engine goes on."""
     failed = threading.Semaphore(0)
 
-    def delete_expired(_self: Store, _now: float) -> list[str]:
+    def delete_expired(_self: CheckpointTable, _now: float) -> list[str]:
         failed.release()
         raise sqlite3.OperationalError("locked")
 
-    monkeypatch.setattr(Store, "delete_expired", delete_expired)
+    monkeypatch.setattr(CheckpointTable, "delete_expired", delete_expired)
     async with serving(tmp_path):
         for _ in range(2):
             assert await asyncio.to_thread(failed.acquire, timeout=20)
@@ -245,7 +245,7 @@ async def test_what_no_row_knows_is_swept_at_start(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         model = await client.model()
         kept, lost = await model.save("kept"), await model.save("lost")
-        rows = {row.path: row for row in client.engine.store.checkpoints(9, 0, 0.0)[0]}
+        rows = {row.path: row for row in client.engine.store.checkpoints.page("", 9, 0, 0.0)[0]}
     (tmp_path / "unfinished" / "half").mkdir()
     (tmp_path / "checkpoints" / "orphan").mkdir()
     (tmp_path / "checkpoints" / "orphan" / "adapter_model.safetensors").write_bytes(b"x")
@@ -274,7 +274,7 @@ async def test_expired_sessions_end_even_if_that_cannot_be_written(
 async def test_a_save_is_on_disk_before_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file, then their folder, then the rename, then the folder above, then the row."""
     steps: list[str] = []
-    fsync, replace, put = os.fsync, os.replace, Store.put_checkpoint
+    fsync, replace, put = os.fsync, os.replace, CheckpointTable.put
 
     def noting_fsync(handle: int) -> None:
         steps.append(Path(f"/proc/self/fd/{handle}").readlink().name)
@@ -284,16 +284,16 @@ async def test_a_save_is_on_disk_before_it_is_listed(tmp_path: Path, monkeypatch
         steps.append("rename")
         replace(source, target)
 
-    def noting_put(store: Store, row: CheckpointRow) -> str | None:
+    def noting_put(table: CheckpointTable, row: CheckpointRow) -> str | None:
         steps.append("row")
-        return put(store, row)
+        return put(table, row)
 
     async with serving(tmp_path) as client:
         model = await client.model()
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", noting_fsync)
             patch.setattr(os, "replace", noting_replace)
-            patch.setattr(Store, "put_checkpoint", noting_put)
+            patch.setattr(CheckpointTable, "put", noting_put)
             await model.save("x")
     (folder,) = (tmp_path / "checkpoints").iterdir()
     files = ["adapter_model.safetensors", "optimizer.safetensors", "adapter_config.json", "manifest.json"]

@@ -98,7 +98,7 @@ async def test_a_resumed_run_saves_the_same_bytes(tmp_path: Path) -> None:
         await model.forward_backward(DATA)
         path = await model.save("one")
         await (await resumed(client, path, "three steps", optimizer=True)).save("two")
-        rows = client.engine.store.checkpoints(2, 0, 0.0)[0]
+        rows = client.engine.store.checkpoints.page("", 2, 0, 0.0)[0]
         for file in ("adapter_model.safetensors", "optimizer.safetensors"):
             one, two = ((tmp_path / "checkpoints" / row.folder / file).read_bytes() for row in rows)
             assert one == two

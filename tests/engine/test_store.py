@@ -63,14 +63,14 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
         if not again:
             store.put_session(session)
             store.put_model(model)
-            assert store.put_checkpoint(saved) is None
+            assert store.checkpoints.put(saved) is None
         assert store.session("s") == session
         assert store.model("m") == model
-        assert store.checkpoint(saved.path, 0.0) == saved
-        assert store.checkpoint_of_request("req-x") == saved
-        assert store.checkpoint_of_number("run", 1) == saved
-        assert store.checkpoint_of_number("run", 2) is None
-        assert (store.session("x"), store.model("x"), store.checkpoint("x", 0.0)) == (None, None, None)
+        assert store.checkpoints.get(saved.path, 0.0) == saved
+        assert store.checkpoints.of_request("req-x") == saved
+        assert store.checkpoints.of_number("run", 1) == saved
+        assert store.checkpoints.of_number("run", 2) is None
+        assert (store.session("x"), store.model("x"), store.checkpoints.get("x", 0.0)) == (None, None, None)
         store.close()
 
 
@@ -94,9 +94,9 @@ def test_only_what_lived_in_memory_is_lost(tmp_path: Path) -> None:
 def test_a_replaced_checkpoint_names_its_old_folder(tmp_path: Path) -> None:
     """So that its files can go."""
     store = Store(tmp_path / "db")
-    store.put_checkpoint(checkpoint("x", folder="one"))
-    assert store.put_checkpoint(checkpoint("x", folder="two")) == "one"
-    assert store.folders() == {"two"}
+    store.checkpoints.put(checkpoint("x", folder="one"))
+    assert store.checkpoints.put(checkpoint("x", folder="two")) == "one"
+    assert store.checkpoints.folders() == {"two"}
     store.close()
 
 
@@ -104,17 +104,17 @@ def test_expiry_counts_to_the_second(tmp_path: Path) -> None:
     """At its time a checkpoint is gone for every question, and can be deleted once."""
     store = Store(tmp_path / "db")
     path = checkpoint("x").path
-    store.put_checkpoint(checkpoint("x", expires=10.0))
-    store.put_checkpoint(checkpoint("y"))
-    assert store.checkpoint(path, 9.9) is not None
-    assert store.last_checkpoint("run", "weights", 9.9) is not None
-    assert store.checkpoint(path, 10.0) is None
-    assert [row.path for row in store.checkpoints_of("run", 10.0)] == [checkpoint("y").path]
-    assert not store.set_expiry(path, None, 10.0)
-    assert store.delete_checkpoint(path, 10.0) is None
-    assert store.delete_expired(9.9) == []
-    assert store.delete_expired(10.0) == ["x"]
-    assert store.delete_expired(10.0) == []
+    store.checkpoints.put(checkpoint("x", expires=10.0))
+    store.checkpoints.put(checkpoint("y"))
+    assert store.checkpoints.get(path, 9.9) is not None
+    assert store.checkpoints.last("run", "weights", 9.9) is not None
+    assert store.checkpoints.get(path, 10.0) is None
+    assert [row.path for row in store.checkpoints.of_run("run", 10.0)] == [checkpoint("y").path]
+    assert not store.checkpoints.set_expiry(path, None, 10.0)
+    assert store.checkpoints.delete(path, 10.0) is None
+    assert store.checkpoints.delete_expired(9.9) == []
+    assert store.checkpoints.delete_expired(10.0) == ["x"]
+    assert store.checkpoints.delete_expired(10.0) == []
     store.close()
 
 
