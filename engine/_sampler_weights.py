@@ -37,6 +37,8 @@ class SamplerWeights:
         self._by_folder: WeakValueDictionary[str, _Frozen] = WeakValueDictionary()
         self._in_flight: WeakValueDictionary[str, _Frozen] = WeakValueDictionary()
         """By the model that publishes them."""
+        self._failures: dict[str, OperationFailed] = {}
+        """Why weights could not be read, by the sampler that was to read them."""
 
     @property
     def nbytes(self) -> int:
@@ -54,12 +56,18 @@ class SamplerWeights:
         Raises:
             OperationFailed: where it cannot be read.
         """
-        frozen = self._by_folder.get(row.folder)
-        if frozen is None:
-            layout = Layout.of(self._bases.get(base).projections, row.lora)
-            contents = read_checkpoint(self._root.checkpoints / row.folder, layout, optimizer=False)
-            frozen = self._by_folder[row.folder] = _Frozen(layout, contents.weights.to(self._bases.device))
+        try:
+            frozen = self._by_folder.get(row.folder) or self._read(base, row)
+        except OperationFailed as failed:
+            self._failures[sampler_id] = OperationFailed(f"{row.path} was not read: {failed.message}", failed.category)
+            raise
         self._samplers[sampler_id] = base, frozen
+
+    def _read(self, base: BaseModel, row: CheckpointRow) -> _Frozen:
+        layout = Layout.of(self._bases.get(base).projections, row.lora)
+        contents = read_checkpoint(self._root.checkpoints / row.folder, layout, optimizer=False)
+        frozen = self._by_folder[row.folder] = _Frozen(layout, contents.weights.to(self._bases.device))
+        return frozen
 
     def freeze(self, sampler_id: str, base: BaseModel, adapter: Adapter) -> None:
         """Let a sampler read what a model's weights are now."""
@@ -82,10 +90,11 @@ class SamplerWeights:
         """
         found = self._samplers.get(sampler_id)
         if found is None:
-            raise OperationFailed(f"sampler {sampler_id} has no weights: they could not be read, or it has ended")
+            raise self._failures.get(sampler_id, OperationFailed(f"sampling session {sampler_id} has ended"))
         base, frozen = found
         return self._bases.get(base), Lora() if frozen is None else frozen.lora
 
     def drop(self, sampler_id: str) -> None:
         """Forget a sampler, if it is there."""
         self._samplers.pop(sampler_id, None)
+        self._failures.pop(sampler_id, None)

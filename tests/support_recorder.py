@@ -17,6 +17,7 @@ _PLACES = (
     (re.compile(r"(/training_runs)/[^/]+"), r"\1/{run}"),
     (re.compile(r"(/sessions)/(?!search)[^/]+"), r"\1/{session}"),
     (re.compile(r"(/samplers)/[^/]+"), r"\1/{sampler}"),
+    (re.compile(r"(/download)/[^/]+/[^/]+"), r"\1/{token}/{file}"),
 )
 
 

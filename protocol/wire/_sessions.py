@@ -159,9 +159,9 @@ class FoundSession(Body, frozen=True):
     created_at: str
     """RFC 3339."""
     owner: str
-    project_id: str | None
-    status: SessionStatus | None
     checkpoints_count: int
+    project_id: str | None = None
+    status: SessionStatus | None = None
     checkpoint_storage_bytes: int = 0
     display_name: str | None = None
     user_metadata: dict[str, Any] | None = None

@@ -21,13 +21,16 @@ DOCUMENT = ROOT / "docs" / "compatibility.md"
 BACKGROUND = {"POST /api/v1/session_heartbeat", "POST /api/v1/telemetry", "POST /api/v1/client/dynamic_config"}
 """Sent by the clock, not by what a program does."""
 
+SETTINGS = {"PYTHONPATH": str(HERE.parent), "TINKER_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+"""Where the programs are; and all that the SDK sends by itself."""
+
 BEGIN, END = "<!-- endpoints -->\n", "<!-- end of endpoints -->\n"
 
 
 def programs() -> list[str]:
     """Return the names of the programs, without the SDK that importing them would need."""
-    tree = ast.parse((HERE / "programs.py").read_text())
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and is_program(node)]
+    trees = [ast.parse(file.read_text()) for file in sorted(HERE.glob("programs_*.py"))]
+    return [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef) and is_program(node)]
 
 
 def is_program(node: ast.FunctionDef) -> bool:
@@ -54,8 +57,14 @@ def report_of(version: str) -> Report:
         recording_engine(Path(folder), api_key=ApiKey("tml-conformance")) as (url, recorder),
     ):
         done = subprocess.run(
-            [python, HERE / "programs.py", url],
-            env={**environment, "TINKER_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "HOME": folder},
+            [python, "-m", "conformance.run", url],
+            env={
+                **environment,
+                "PYTHONPATH": str(HERE.parent),
+                "TINKER_TELEMETRY": "1",
+                "HF_HUB_OFFLINE": "1",
+                "HOME": folder,
+            },
             capture_output=True,
             text=True,
             timeout=240,

@@ -126,7 +126,9 @@ async def test_health_counts_models_sessions_and_memory(tmp_path: Path) -> None:
             "models": 2,
             "sessions": 1,
             "polls": 0,
+            "samplers": 0,
             "adapter_bytes": sum(sizes),
+            "sampler_bytes": 0,
         }
         body = {"model_id": model.model_id}
         receipts = [await client.post("unload_model", body) for _ in range(2)]

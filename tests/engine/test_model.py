@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tinkex.engine._catalogue import DecoderConfig
-from tinkex.engine._model import Decoder, Lora, Projection
+from tinkex.engine._causal_lm import Lora
+from tinkex.engine._model import Decoder, Projection
 
 torch.set_num_threads(1)  # two threads stall each other on a busy machine
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from support_engine import DATA, Body, Client, Model, logged, serving
-from tinkex.engine import _checkpoints
+from tinkex.engine import _checkpoints, _compute
 
 
 async def resumed(client: Client, path: str, how: str, *, optimizer: bool) -> Model:
@@ -70,7 +70,7 @@ async def test_a_load_under_other_conditions_works_and_says_so(tmp_path: Path, m
         with logged() as log:
             await resumed(client, path, "one request", optimizer=True)
         assert "other conditions" not in repr(log)
-        monkeypatch.setattr(_checkpoints, "conditions", lambda: _checkpoints.Conditions("0.0", "other", 9))
+        monkeypatch.setattr(_compute, "conditions", lambda _device: _checkpoints.Conditions("0.0", "other", 9))
         with logged() as log:
             await resumed(client, path, "three steps", optimizer=True)
         assert "other conditions" in repr(log)

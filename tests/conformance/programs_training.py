@@ -1,91 +1,9 @@
-"""Programs of users of the official SDK, run by an interpreter that has it: ``python programs.py URL``.
+"""Programs that train, save and resume, and what is refused."""
 
-Each prints one line of JSON: its name and what went wrong, null for nothing. Nothing here knows this project.
-"""
-
-import importlib
-import json
 import math
-import sys
-import traceback
-import warnings
-from collections.abc import Callable
 from typing import Any
 
-tinker: Any = importlib.import_module("tinker")
-types: Any = tinker.types
-
-KEY = "tml-conformance"
-TEXT = b"to be, or not to be, that is the question: whether 'tis nobler in the mind to suffer"
-LEARNING = {"learning_rate": 1e-2}
-Program = Callable[["User"], None]
-PROGRAMS: list[Program] = []
-
-
-class User:
-    """Somebody with a service client."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.service = tinker.ServiceClient(base_url=url, api_key=KEY)
-        self.rest = self.service.create_rest_client()
-        self.base = self.service.get_server_capabilities().supported_models[0].model_name
-
-    def create(self, **options: Any) -> Any:
-        return done(self.service.create_lora_training_client(self.base, **{"rank": 8, "seed": 7, **options}))
-
-    def resume(self, path: str, *, optimizer: bool) -> Any:
-        make = self.service.create_training_client_from_state
-        return done((self.service.create_training_client_from_state_with_optimizer if optimizer else make)(path))
-
-
-def program(function: Program) -> Program:
-    PROGRAMS.append(function)
-    return function
-
-
-def done(value: Any) -> Any:
-    """Return what a future of either SDK brings, or a value that is none."""
-    return value.result() if hasattr(value, "result") else value
-
-
-def datum(text: bytes = TEXT, **inputs: Any) -> Any:
-    tokens = list(text)
-    given = inputs or {"weights": [1.0] * (len(tokens) - 1)}
-    return types.Datum(
-        model_input=types.ModelInput.from_ints(tokens[:-1]), loss_fn_inputs={"target_tokens": tokens[1:], **given}
-    )
-
-
-def train(client: Any, steps: int, data: list[Any] | None = None) -> list[float]:
-    """Train pipelined; return the loss of each step."""
-    futures = [
-        (
-            client.forward_backward(data or [datum()], "cross_entropy"),
-            client.optim_step(types.AdamParams(**LEARNING)),
-        )
-        for _ in range(steps)
-    ]
-    losses = [passed.result().metrics["loss:sum"] for passed, _ in futures]
-    futures[-1][1].result()
-    return losses
-
-
-def logprobs(client: Any, data: list[Any] | None = None) -> list[float]:
-    output = client.forward(data or [datum()], "cross_entropy").result()
-    return [float(value) for record in output.loss_fn_outputs for value in record["logprobs"].data]
-
-
-def refused(work: Callable[[], Any], *, says: str = "") -> Exception:
-    """Return the error of the SDK that ``work`` ends with."""
-    try:
-        done(work())
-    except Exception as error:  # noqa: BLE001 - whatever the SDK raises is what its user sees
-        caught = error
-    else:
-        raise AssertionError("it was not refused")
-    assert says in str(caught), f"{says!r} is not in {caught}"
-    return caught
+from conformance.user import LEARNING, User, datum, logprobs, program, refused, tinker, train, types
 
 
 @program
@@ -286,20 +204,3 @@ def a_wrong_key_is_refused(user: User) -> None:
     refused(
         lambda: tinker.ServiceClient(base_url=user.url, api_key="tml-wrong").get_server_capabilities(), says="X-API-Key"
     )
-
-
-def main() -> None:
-    """Run every program."""
-    warnings.simplefilter("ignore")
-    user = User(sys.argv[1])
-    for run in PROGRAMS:
-        failure = None
-        try:
-            run(user)
-        except BaseException:  # noqa: BLE001 - the report of each goes on to the next
-            failure = traceback.format_exc(limit=-3)
-        print(json.dumps({"program": run.__name__, "failure": failure}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
