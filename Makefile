@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	$(PIP) install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(PIP) install --quiet -c constraints.txt -e '.[engine,cli]' --group dev
+	$(PIP) install --quiet -c constraints.txt -e '.[engine,models,cli]' --group dev
 	@touch $@
 
 demo: install ## Train, save, resume bit for bit, and see a failed resume leave nothing

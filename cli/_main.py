@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -21,6 +22,14 @@ def cli() -> None:
 )
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder that keeps runs and checkpoints.")
+@click.option("--models", type=click.Path(path_type=Path), help="Folder whose sub-folders are base models.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where to compute; auto takes CUDA where there is one.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Compute threads.")
 @click.option(
     "--key-file",
@@ -36,6 +45,8 @@ def serve(
     host: str,
     port: int,
     root: Path,
+    models: Path | None,
+    device: Literal["auto", "cpu", "cuda"],
     threads: int,
     key_file: Path | None,
     log_level: str,
@@ -43,18 +54,10 @@ def serve(
     fault_seed: int,
 ) -> None:
     """Serve the embedded Tinker-compatible engine until it is interrupted."""
-    from tinkex.cli._serve import run_serve  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._serve import Place, run_serve  # noqa: PLC0415 - each command loads what it needs only
 
-    run_serve(
-        host=host,
-        port=port,
-        root=root,
-        threads=threads,
-        key_file=key_file,
-        log_level=log_level,
-        faults=faults,
-        fault_seed=fault_seed,
-    )
+    where = Place(host=host, port=port, root=root, models=models, device=device, threads=threads)
+    run_serve(where, key_file=key_file, log_level=log_level, faults=faults, fault_seed=fault_seed)
 
 
 @cli.command()

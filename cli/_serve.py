@@ -1,7 +1,9 @@
 """``tinkex serve``: the engine in this process."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tinkex.cli._fail import BAD_INPUT, Failure
 from tinkex.cli._logs import log_to_stderr
@@ -9,23 +11,27 @@ from tinkex.engine import EngineConfig, EngineError, FaultPlan, serve
 from tinkex.protocol import ApiKey, TinkexError
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the engine listens, keeps its data and computes."""
+
+    host: str
+    port: int
+    root: Path
+    models: Path | None
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int
+
+
 def run_serve(
-    *,
-    host: str,
-    port: int,
-    root: Path,
-    threads: int,
-    key_file: Path | None,
-    log_level: str,
-    faults: tuple[str, ...] = (),
-    fault_seed: int = 0,
+    place: Place, *, key_file: Path | None, log_level: str, faults: tuple[str, ...] = (), fault_seed: int = 0
 ) -> None:
     """Serve until a signal ends it; print the address once bound."""
     log_to_stderr(log_level)
     key = _key(key_file)
     try:
         plan = FaultPlan.parse(faults, fault_seed) if faults else None
-        config = EngineConfig(root=root, host=host, port=port, threads=threads, api_key=key, faults=plan)
+        config = EngineConfig(**vars(place), api_key=key, faults=plan)
         serve(config, on_ready=_announce)
     except EngineError as error:
         raise Failure(str(error), BAD_INPUT) from error

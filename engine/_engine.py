@@ -17,14 +17,12 @@ from tinkex.engine._folders import scan
 from tinkex.engine._futures import Futures
 from tinkex.engine._registry import Model, Models, gone
 from tinkex.engine._root import Root
-from tinkex.engine._sampler_life import add_sampler, end_sampler
 from tinkex.engine._samplers import Sampler, Samplers
 from tinkex.engine._sessions import Sessions
 from tinkex.engine._store import Store
 
 if TYPE_CHECKING:
     from tinkex.engine._compute import Compute
-    from tinkex.engine._sampling_requests import SampleRun
 
 log = structlog.get_logger("tinkex.engine")
 
@@ -71,13 +69,13 @@ class Engine:
         self.futures: Final = Futures(clock, config.result_retention)
         self.sessions: Final = Sessions(clock, config.session_timeout)
         self.models: Final = Models()
-        self.samplers: Final = Samplers(config.max_samplers)
+        self.samplers: Final = Samplers(config.max_samplers, self._sampler_ended)
         self.downloads: Final = Downloads(clock, config.download_time)
         self.executor: Final = Executor(self._load, self._settled_elsewhere)
         self.saving: Final[dict[str, int]] = {}
         """Paths of accepted saves that have not ended, with how many."""
-        self.sampling: Final[dict[str, SampleRun]] = {}
-        """Requests to sample that have not ended, by their ids."""
+        self.sampling: Final[dict[str, Callable[[], None]]] = {}
+        """What ends a request to sample early, by the ids of those that have not ended."""
         self.draining = False
         self._opened: tuple[Root, Store] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -205,9 +203,15 @@ class Engine:
 
     def _sampler_opened(self, sampler: Sampler) -> None:
         """Know a sampler that a save has made, unless its session has ended meanwhile."""
-        add_sampler(self, sampler)
+        self.samplers.add(sampler)
         if self.sessions.find(sampler.session_id) is None:
-            end_sampler(self, sampler)
+            self.samplers.end(sampler)
+
+    def _sampler_ended(self, sampler: Sampler) -> None:
+        """Let nothing run that a sampler has queued, and free its weights."""
+        sampler_id = sampler.sampler_id
+        self.fail(self.executor.drop(sampler_id), f"sampling session {sampler_id} ended")
+        self.executor.put(Job("", lambda compute: compute.samplers.drop(sampler_id), sampler_id, "end_sampler"))
 
     def save_ended(self, path: str) -> None:
         """Note that a checkpoint is written, or will not be."""

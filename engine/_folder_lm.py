@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tinkex.engine._causal_lm import Lora
@@ -52,7 +53,8 @@ class FolderLM:
         """Return the cache of an empty sequence."""
         from transformers import DynamicCache  # noqa: PLC0415 - loaded with the model
 
-        return DynamicCache(config=self._model.config)
+        # Told of the configuration, it would drop what is beyond a sliding window even where a family has none of it.
+        return DynamicCache()
 
     def extend(self, cache: Any, tokens: Tensor, lora: Lora) -> Tensor:
         """Append ``tokens`` [T] int64 to the sequence of ``cache``; return their logits [T, vocab] float32."""
@@ -86,9 +88,10 @@ def _load(folder: Path) -> Any:
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(
+        auto: Any = transformers.AutoModelForCausalLM
+        return auto.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise OperationFailed(f"the base model {folder.name} cannot be loaded: {reason}", "server") from error

@@ -1,6 +1,7 @@
 """The base models below ``--models DIR``: what their ``config.json`` says, without loading them."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -44,6 +45,8 @@ def scan(folder: Path) -> list[BaseModel]:
             found.append(read_folder(entry))
         except EngineError as error:
             log.warning("no base model", folder=entry.name, reason=str(error))
+    if found and find_spec("transformers") is None:
+        raise EngineError("--models needs the transformers package; install 'tinkex[models]'")
     return found
 
 

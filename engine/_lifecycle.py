@@ -14,7 +14,6 @@ from tinkex.engine._executor import Job
 from tinkex.engine._layout import LoraSpec
 from tinkex.engine._records import FinishType, ModelRow, SessionRow, SessionState
 from tinkex.engine._registry import Model
-from tinkex.engine._sampler_life import end_samplers
 from tinkex.engine._sequencer import Sequencer
 from tinkex.engine._sessions import Created, Session
 from tinkex.engine._validation import check, check_name
@@ -114,7 +113,7 @@ async def end_session(
     for model in engine.models.of_session(session_id):
         engine.fail(engine.executor.drop(model.model_id), f"session {session_id} ended")
         unload_model(engine, model)
-    end_samplers(engine, session_id)
+    engine.samplers.end_of_session(session_id)
     row = session.row.ended(state, reason, detail)
     await asyncio.to_thread(engine.store.put_session, row)
 

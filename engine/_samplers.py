@@ -1,12 +1,17 @@
 """The sampling sessions of this process. Lives on the event loop."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
+
+import structlog
 
 from tinkex.engine._catalogue import BaseModel
 from tinkex.engine._records import SamplerRow
 from tinkex.protocol import wire
+
+log = structlog.get_logger("tinkex.engine")
 
 _REMEMBERED: Final = 8192
 """Requests that a sampler recognises when they are repeated."""
@@ -57,10 +62,12 @@ class Samplers:
 
     Args:
         limit: how many one session may have; beyond it the oldest ends.
+        ended: told of each that has ended.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, ended: Callable[[Sampler], None]) -> None:
         self._limit: Final = limit
+        self._ended: Final = ended
         self._live: dict[str, Sampler] = {}
 
     def __len__(self) -> int:
@@ -70,16 +77,24 @@ class Samplers:
         """Return a live sampler."""
         return self._live.get(sampler_id)
 
-    def add(self, sampler: Sampler) -> list[Sampler]:
-        """Know a sampler; return those that must end for it."""
+    def add(self, sampler: Sampler) -> None:
+        """Know a sampler; the oldest of its session end where there are too many."""
         self._live[sampler.sampler_id] = sampler
-        return self.of_session(sampler.session_id)[: -self._limit]
+        for oldest in self._of_session(sampler.session_id)[: -self._limit]:
+            log.warning("oldest sampler of a session ended", sampler_id=oldest.sampler_id)
+            self.end(oldest)
 
-    def of_session(self, session_id: str) -> list[Sampler]:
-        """Return a session's samplers, oldest first."""
-        return [sampler for sampler in self._live.values() if sampler.session_id == session_id]
-
-    def remove(self, sampler: Sampler) -> None:
-        """Forget a sampler, which has ended."""
+    def end(self, sampler: Sampler) -> None:
+        """End a sampler."""
         sampler.ended = True
         self._live.pop(sampler.sampler_id, None)
+        self._ended(sampler)
+
+    def end_of_session(self, session_id: str) -> None:
+        """End all samplers of a session."""
+        for sampler in self._of_session(session_id):
+            self.end(sampler)
+
+    def _of_session(self, session_id: str) -> list[Sampler]:
+        """Return a session's samplers, oldest first."""
+        return [sampler for sampler in self._live.values() if sampler.session_id == session_id]

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor
@@ -103,7 +103,7 @@ class Sampling:
         scores = torch.log_softmax(logits[:-1], dim=-1)
         chosen: list[float | None] | None = None
         if request.prompt_logprobs:
-            values: list[float] = scores.gather(-1, prompt[1:].unsqueeze(-1)).squeeze(-1).tolist()
+            values = numbers(scores.gather(-1, prompt[1:].unsqueeze(-1)).squeeze(-1))
             undefined = len(prompt) - min(request.prompt_logprobs_last_n or len(prompt), len(prompt) - 1)
             chosen = [None] * undefined + values[undefined - 1 :]
         likeliest: wire.TopK | None = None
@@ -147,4 +147,9 @@ class _Sequence:
 def topk(scores: Tensor, k: int) -> list[tuple[int, float]]:
     """Return the k likeliest tokens of ``scores`` [vocab] with their logprobs, likeliest first."""
     values, tokens = scores.topk(min(k, len(scores)))
-    return list(zip(tokens.tolist(), values.tolist(), strict=True))
+    return list(zip(map(int, numbers(tokens)), numbers(values), strict=True))
+
+
+def numbers(values: Tensor) -> list[float]:
+    """Return the numbers of a flat tensor."""
+    return cast("list[float]", values.tolist())  # pyright: ignore[reportUnknownMemberType] - torch

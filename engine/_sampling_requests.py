@@ -11,7 +11,6 @@ from tinkex.engine._executor import UNFINISHED, Job, Unfinished
 from tinkex.engine._lifecycle import active_session
 from tinkex.engine._records import CheckpointRow
 from tinkex.engine._sample_checks import check_sample, first_seed, max_tokens, stops_of
-from tinkex.engine._sampler_life import add_sampler
 from tinkex.engine._samplers import Sample, Sampler
 from tinkex.engine._validation import check_number
 from tinkex.protocol import wire
@@ -58,7 +57,7 @@ async def create(engine: "Engine", body: wire.CreateSamplingSessionRequest, owne
             compute.samplers.open_checkpoint(sampler_id, base, row)
 
     engine.executor.put(Job("", open_weights, sampler_id, "create_sampling_session"))
-    add_sampler(engine, sampler)
+    engine.samplers.add(sampler)
     return sampler_id
 
 
@@ -115,7 +114,7 @@ def sample(engine: "Engine", sampler: Sampler, request: wire.SampleRequest, dige
     future = wire.SampleFuture(request_id, names)
     sampler.remember(request.seq_id, Sample(digest, future))
     run = SampleRun(sampler, request)
-    engine.sampling[request_id] = run
+    engine.sampling[request_id] = run.cancel
     engine.executor.put(Job(request_id, run, sampler.sampler_id, f"asample (number {request.seq_id})"))
     engine.show_life(sampler.session_id)
     return future
@@ -128,18 +127,21 @@ class SampleRun:
         self._sampler = sampler
         self._request = request
         self._sampling: Sampling | None = None
-        self.cancelled = False
-        """Set from the event loop; what is not drawn by then is not drawn."""
+        self._cancelled = False
 
     def __call__(self, compute: "Compute") -> wire.SampleResult | Unfinished:
         """Compute a slice."""
-        if self.cancelled:
+        if self._cancelled:
             raise OperationFailed("the request to sample was cancelled by its client")
         if self._sampler.ended:
             raise OperationFailed(f"sampling session {self._sampler.sampler_id} ended")
         if self._sampling is None:
             self._sampling = compute.sample(self._sampler.sampler_id, self._order())
         return self._sampling.advance() or UNFINISHED
+
+    def cancel(self) -> None:
+        """Draw nothing more. Called on the event loop."""
+        self._cancelled = True
 
     def _order(self) -> "SampleOrder":
         from tinkex.engine._sampling import SampleOrder  # noqa: PLC0415 - torch, in the compute thread only
@@ -151,6 +153,6 @@ class SampleRun:
 
 def cancel(engine: "Engine", request_id: str, owner: str) -> None:
     """End a request to sample that its client does not wait for any more; others are not touched."""
-    run = engine.sampling.get(request_id)
-    if run is not None and engine.futures.known(request_id, owner):
-        run.cancelled = True
+    end = engine.sampling.get(request_id)
+    if end is not None and engine.futures.known(request_id, owner):
+        end()

@@ -8,10 +8,11 @@ import sys
 import traceback
 import warnings
 
-import conformance.programs_management
-import conformance.programs_sampling
-import conformance.programs_training  # noqa: F401 - importing them makes them known
+from conformance import programs_management, programs_sampling, programs_training
 from conformance.user import PROGRAMS, User
+
+KNOWN = (programs_management, programs_sampling, programs_training)
+"""Importing them puts their programs into the list."""
 
 
 def main() -> None:

@@ -70,7 +70,12 @@ async def test_a_load_under_other_conditions_works_and_says_so(tmp_path: Path, m
         with logged() as log:
             await resumed(client, path, "one request", optimizer=True)
         assert "other conditions" not in repr(log)
-        monkeypatch.setattr(_compute, "conditions", lambda _device: _checkpoints.Conditions("0.0", "other", 9))
+        other = _checkpoints.Conditions("0.0", "other", 9)
+
+        def conditions(_device: object) -> _checkpoints.Conditions:
+            return other
+
+        monkeypatch.setattr(_compute, "conditions", conditions)
         with logged() as log:
             await resumed(client, path, "three steps", optimizer=True)
         assert "other conditions" in repr(log)
