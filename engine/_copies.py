@@ -10,6 +10,7 @@ from tinkex.engine import _shelf
 from tinkex.engine._errors import OperationFailed, Refusal
 from tinkex.engine._lifecycle import active_session
 from tinkex.engine._records import CheckpointRow, ModelRow, SessionRow
+from tinkex.engine._sessions import Created
 from tinkex.engine._validation import MAX_SEQ_ID, check_name, check_ttl
 from tinkex.protocol import TinkerPath, wire
 
@@ -31,15 +32,22 @@ async def copy(engine: "Engine", body: wire.CopyWeightsRequest, owner: str, key:
     session_id, number = await _destination(engine, body, owner, key)
     run_id = f"{session_id}:train:{number}"
     path = str(TinkerPath(run_id, source.kind, TinkerPath.parse(source.path).name))
-    if await asyncio.to_thread(engine.store.checkpoints.get, path, engine.wall()) is not None:
+    there = await asyncio.to_thread(engine.store.checkpoints.get, path, engine.wall())
+    if there is not None and there.digest == _mark(source):
         return path
-    if engine.models.find(run_id) is not None or await asyncio.to_thread(engine.store.model, run_id) is not None:
-        raise Refusal(400, f"model_seq_id {number} of session {session_id} was used before; take a new number")
     if path in engine.saving:
         raise Refusal(425, f"checkpoint {path} is still being written; try again")
+    session = engine.sessions.find(session_id)
+    numbers = {} if session is None else session.models
+    if number in numbers:
+        raise Refusal(400, f"model_seq_id {number} of session {session_id} was used before; take a new number")
+    numbers[number] = Created(b"copy", wire.UntypedFuture(""))
     engine.saving[path] = 1
     try:
         await asyncio.to_thread(_write, engine, source, owner, run_id, path, body)
+    except BaseException:
+        del numbers[number]
+        raise
     finally:
         engine.save_ended(path)
     return path
@@ -52,9 +60,7 @@ async def _destination(engine: "Engine", body: wire.CopyWeightsRequest, owner: s
     if body.session_id is not None:
         if body.model_seq_id is None or not 0 <= body.model_seq_id <= MAX_SEQ_ID:
             raise Refusal(400, f"model_seq_id must be 0 to {MAX_SEQ_ID}, not {body.model_seq_id}")
-        session = await active_session(engine, body.session_id, owner)
-        if body.model_seq_id in session.models:
-            raise Refusal(400, f"model_seq_id {body.model_seq_id} of this session was used before; take a new number")
+        await active_session(engine, body.session_id, owner)
         return body.session_id, body.model_seq_id
     assert body.destination_project_id is not None
     check_name("destination_project_id", body.destination_project_id)
@@ -103,10 +109,15 @@ def _write(
                 has_optimizer=source.has_optimizer,
                 user_metadata=source.user_metadata,
                 seq_id=0,
-                digest="",
+                digest=_mark(source),
                 request_id="",
             ).placed(folder.name, size, now, body.ttl_seconds)
         )
     except sqlite3.Error as error:
         engine.root.discard(folder)
         raise Refusal(503, f"{source.path} was not copied: the database says: {error}") from error
+
+
+def _mark(source: CheckpointRow) -> str:
+    """Return what tells a copy of a checkpoint from anything else."""
+    return f"copy of {source.path}"

@@ -3,11 +3,13 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tinkex.engine._database import Database
+from tinkex.engine._database import MIGRATIONS, Database
+from tinkex.engine._errors import EngineError
 from tinkex.engine._layout import LoraSpec
-from tinkex.engine._records import CheckpointRow, ModelRow, SessionRow, timestamp
+from tinkex.engine._records import CheckpointRow, ModelRow, SamplerRow, SessionRow, timestamp
 from tinkex.engine._store import Store
 
 LORA = LoraSpec(4, 1, True, True, False)
@@ -122,3 +124,35 @@ def test_times_are_rfc_3339() -> None:
     """In UTC."""
     assert timestamp(0.0) == "1970-01-01T00:00:00Z"
     assert timestamp(1.5) == "1970-01-01T00:00:01.500000Z"
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Whole or not at all; what was in it is there, and what came later has its default."""
+    file = tmp_path / "db"
+    old = sqlite3.connect(file)
+    old.executescript(f"{MIGRATIONS[0]}PRAGMA user_version=1;")
+    row = checkpoint("x")
+    values = (row.path, row.run_id, row.kind, row.owner, row.folder, row.created, row.expires, row.seq_id)
+    body = msgspec.json.encode({name: value for name, value in msgspec.to_builtins(row).items() if name != "public"})
+    old.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, row.request_id, body))
+    old.commit()
+    old.close()
+    for _ in range(2):
+        store = Store(file)
+        assert store.checkpoints.get(row.path, 0.0) == row
+        store.put_sampler(SamplerRow("x", "s", "o", "b"))
+        assert store.samplers_of("s") == ["x"]
+        store.close()
+
+
+def test_a_file_that_cannot_be_brought_up_to_date_stays_as_it_is(tmp_path: Path) -> None:
+    """A step that fails undoes those before it."""
+    file = tmp_path / "db"
+    old = sqlite3.connect(file)
+    old.executescript(f"{MIGRATIONS[0]}CREATE TABLE samplers (x); PRAGMA user_version=1;")
+    before = list(old.iterdump())
+    with pytest.raises(EngineError, match="cannot be opened"):
+        Store(file)
+    assert list(old.iterdump()) == before
+    assert old.execute("PRAGMA user_version").fetchone()[0] == 1
+    old.close()
