@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -23,6 +24,8 @@ Reply: TypeAlias = Response[bytes]
 T = TypeVar("T")
 
 PREFIX: Final = "/api/v1"
+MAX_PAGE: Final = 1000
+MAX_OFFSET: Final = 10**9
 _PASSING: Final = frozenset({425, 503})
 
 
@@ -31,28 +34,42 @@ def engine_of(request: Http) -> Engine:
     return cast("Engine", request.app.state.engine)
 
 
-def wire_types(
-    answer: type | None, body: type | None = None, *, protobuf: bool = False, statuses: tuple[int, ...] = (200,)
-) -> dict[str, Any]:
-    """Say for the description of the API what a route reads and answers.
-
-    Args:
-        answer: the type of its JSON; None for no JSON.
-        body: the type of the JSON that it reads; None for no body.
-        protobuf: whether it reads protobuf, too.
-        statuses: those of its success.
-    """
-    return {"wire": WireTypes(answer, body, protobuf, statuses)}
-
-
 @dataclass(frozen=True)
 class WireTypes:
-    """What a route reads and answers."""
+    """What a route reads and answers, for the description of the interface."""
 
     answer: type | None
-    body: type | None
-    protobuf: bool
-    statuses: tuple[int, ...]
+    """Of its JSON; None for no JSON."""
+    body: type | None = None
+    """Of the JSON that it reads; None for no body."""
+    protobuf: bool = False
+    """Whether it reads protobuf, too."""
+    statuses: tuple[int, ...] = (200,)
+    """Those of its success."""
+    query: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """The schemas of what may stand in its query."""
+
+
+def wire_types(answer: type | None, body: type | None = None, **more: Any) -> dict[str, Any]:
+    """Say as a route's ``opt`` what it reads and answers; the arguments are those of ``WireTypes``."""
+    return {"wire": WireTypes(answer, body, **more)}
+
+
+def paging(default: int) -> dict[str, dict[str, Any]]:
+    """Return the schemas of ``limit`` and ``offset``."""
+    return {
+        "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": default},
+        "offset": {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
+    }
+
+
+def page_of(request: Http, default: int) -> tuple[int, int]:
+    """Read ``limit`` and ``offset``.
+
+    Raises:
+        Refusal: 400.
+    """
+    return whole_number(request, "limit", default, 1, MAX_PAGE), whole_number(request, "offset", 0, 0, MAX_OFFSET)
 
 
 def owner_in(request: Http) -> str:

@@ -7,7 +7,19 @@ from litestar.handlers import HTTPRouteHandler
 
 from tinkex.engine import _lifecycle
 from tinkex.engine._engine import Health
-from tinkex.engine._http import PREFIX, Http, Reply, engine_of, owner_in, read, reply, segment, whole_number, wire_types
+from tinkex.engine._http import (
+    PREFIX,
+    Http,
+    Reply,
+    engine_of,
+    owner_in,
+    page_of,
+    paging,
+    read,
+    reply,
+    segment,
+    wire_types,
+)
 from tinkex.engine._session_search import search
 from tinkex.protocol import wire
 
@@ -82,10 +94,10 @@ async def finish(request: Http) -> Reply:
     return reply({})
 
 
-@get(f"{PREFIX}/sessions", opt=wire_types(wire.SessionsReply))
+@get(f"{PREFIX}/sessions", opt=wire_types(wire.SessionsReply, query=paging(20)))
 async def sessions(request: Http) -> Reply:
     """List sessions, newest first."""
-    limit, offset = whole_number(request, "limit", 20, 1, 1000), whole_number(request, "offset", 0, 0, 10**9)
+    limit, offset = page_of(request, 20)
     rows = await asyncio.to_thread(engine_of(request).store.sessions, owner_in(request), limit, offset)
     return reply(wire.SessionsReply([row.session_id for row in rows]))
 

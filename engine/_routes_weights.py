@@ -9,13 +9,25 @@ from litestar.handlers import HTTPRouteHandler
 
 from tinkex.engine import _shelf
 from tinkex.engine._copies import copy
-from tinkex.engine._http import PREFIX, Http, Reply, engine_of, owner_in, read, reply, segment, whole_number, wire_types
+from tinkex.engine._http import (
+    PREFIX,
+    Http,
+    Reply,
+    engine_of,
+    owner_in,
+    page_of,
+    paging,
+    read,
+    reply,
+    segment,
+    wire_types,
+)
 from tinkex.engine._validation import parse_address
 from tinkex.protocol import TinkerPath, wire
 
+_RUNS = {**paging(20), "project_id": {"type": "string"}}
 _RUN = f"{PREFIX}/training_runs/{{run:str}}"
 _CHECKPOINT = f"{_RUN}/checkpoints/{{kind:str}}/{{name:str}}"
-_PAGE = 1000
 
 
 @post(f"{PREFIX}/weights_info", status_code=200, opt=wire_types(wire.WeightsInfoReply, wire.WeightsInfoRequest))
@@ -25,12 +37,15 @@ async def weights_info(request: Http) -> Reply:
     return reply(await _shelf.info(engine_of(request), body.tinker_path, owner_in(request)))
 
 
-@get(f"{PREFIX}/training_runs", opt=wire_types(wire.TrainingRunsReply))
+@get(
+    f"{PREFIX}/training_runs",
+    opt=wire_types(wire.TrainingRunsReply, query={**paging(20), "project_id": {"type": "string"}}),
+)
 async def runs(request: Http) -> Reply:
     """List training runs."""
     project_id = request.query_params.get("project_id")
     return reply(
-        await asyncio.to_thread(_shelf.runs, engine_of(request), owner_in(request), project_id, *_page(request, 20))
+        await asyncio.to_thread(_shelf.runs, engine_of(request), owner_in(request), project_id, *page_of(request, 20))
     )
 
 
@@ -47,11 +62,11 @@ async def run_checkpoints(request: Http) -> Reply:
     return reply(await asyncio.to_thread(_shelf.checkpoints_of, engine_of(request), run_id, owner_in(request)))
 
 
-@get(f"{PREFIX}/checkpoints", opt=wire_types(wire.CheckpointsReply))
+@get(f"{PREFIX}/checkpoints", opt=wire_types(wire.CheckpointsReply, query=paging(100)))
 async def checkpoints(request: Http) -> Reply:
     """List all checkpoints."""
     return reply(
-        await asyncio.to_thread(_shelf.checkpoints, engine_of(request), owner_in(request), *_page(request, 100))
+        await asyncio.to_thread(_shelf.checkpoints, engine_of(request), owner_in(request), *page_of(request, 100))
     )
 
 
@@ -99,10 +114,6 @@ async def copy_weights(request: Http) -> Reply:
 
 def _address(request: Http) -> TinkerPath:
     return parse_address(segment(request, "run"), segment(request, "kind"), segment(request, "name"))
-
-
-def _page(request: Http, default: int) -> tuple[int, int]:
-    return whole_number(request, "limit", default, 1, _PAGE), whole_number(request, "offset", 0, 0, 10**9)
 
 
 WEIGHTS_ROUTES: list[HTTPRouteHandler] = [

@@ -73,8 +73,8 @@ def _check_prompt(prompt: ModelInput, base: BaseModel) -> None:
             400, f"prompt has {prompt.length} tokens; {base.name} samples after 1 to {base.max_context_length - 1}"
         )
     for index, chunk in enumerate(prompt.chunks):
-        highest = int(chunk.tokens.to_numpy().max(initial=0))
-        _check_tokens(f"prompt.chunks[{index}]", [highest], base)
+        values = chunk.tokens.to_numpy()
+        _check_tokens(f"prompt.chunks[{index}]", [int(values.min(initial=0)), int(values.max(initial=0))], base)
 
 
 def _check_params(params: SamplingParams, base: BaseModel) -> None:
@@ -96,12 +96,12 @@ def _check_targets(targets: TensorData, length: int, base: BaseModel) -> None:
     values = targets.to_numpy()
     if int(values.min()) < -1:
         raise Refusal(400, "target_prompt_logprobs must be tokens, or -1 for none")
-    _check_tokens("target_prompt_logprobs", [int(values.max())], base)
+    _check_tokens("target_prompt_logprobs", [max(int(values.max()), 0)], base)
 
 
 def _check_tokens(name: str, tokens: "frozenset[int] | list[int]", base: BaseModel) -> None:
     for token in tokens:
-        if not -1 <= token < base.vocab_size:
+        if not 0 <= token < base.vocab_size:
             raise Refusal(400, f"{name} has token {token}; {base.name} knows 0 to {base.vocab_size - 1}")
 
 

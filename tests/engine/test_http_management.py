@@ -240,7 +240,7 @@ async def test_sessions_are_found_by_what_is_known_of_them(tmp_path: Path) -> No
         ids: list[str] = []
         for number in range(4):
             clock.now += 1.0
-            body = {
+            body: Body = {
                 "tags": [],
                 "user_metadata": {"n": str(number % 2)},
                 "sdk_version": "x",

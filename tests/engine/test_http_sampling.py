@@ -293,6 +293,8 @@ async def test_clients_of_one_sampler_get_numbers(tmp_path: Path) -> None:
         ({"prompt": {"chunks": []}}, "prompt has 0 tokens"),
         ({"prompt": {"chunks": [{"tokens": [1] * 2048, "type": "encoded_text"}]}}, "samples after 1 to 2047"),
         ({"prompt": {"chunks": [{"tokens": [512], "type": "encoded_text"}]}}, "has token 512"),
+        ({"prompt": {"chunks": [{"tokens": [-1], "type": "encoded_text"}]}}, "token"),
+        ({"sampling_params": {"stop": [-1]}}, "stop has token -1"),
         ({"sampling_session_id": None}, "needs sampling_session_id"),
         ({"seq_id": None}, "needs seq_id"),
     ],
