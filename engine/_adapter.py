@@ -18,7 +18,7 @@ from tinkex.protocol import AdamParams
 
 @dataclass(frozen=True)
 class Example:
-    """One datum as tensors: tokens and targets [T] int64, the other inputs [T] float32."""
+    """One datum as tensors: tokens [T] and targets [T] or [T, K] int64, the other inputs float32 as the targets."""
 
     tokens: Tensor
     targets: Tensor
@@ -50,7 +50,7 @@ class Adapter:
     def run(
         self, model: CausalLM, examples: list[Example], loss_fn: str, config: Mapping[str, float], *, backward: bool
     ) -> tuple[list[Tensor], float]:
-        """Pass over ``examples`` one by one, in order; return each one's logprobs [T] and the sum of the losses.
+        """Pass over ``examples`` one by one, in order; return the logprobs of their targets, and the sum of the losses.
 
         With ``backward`` the gradients are added to ``grad``, in the same order, so that no chunking of a batch
         changes a bit of them.
@@ -66,7 +66,9 @@ class Adapter:
             with torch.set_grad_enabled(backward):
                 logits = model.logits(example.tokens, self._lora)
                 scores = functional.log_softmax(logits, dim=-1)
-                logprobs = scores.gather(-1, example.targets.unsqueeze(-1)).squeeze(-1)
+                # Targets [T, K] ask for K tokens at each place.
+                wide = example.targets if example.targets.dim() > 1 else example.targets.unsqueeze(-1)
+                logprobs = scores.gather(-1, wide).view(example.targets.shape)
                 loss = LOSSES[loss_fn](logprobs, example.inputs, config)
                 value = loss.item()
                 if not math.isfinite(value):

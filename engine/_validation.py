@@ -16,6 +16,9 @@ MAX_TTL: Final = 10 * 366 * 24 * 3600
 MAX_ADAM: Final = 1e18
 """With learning rate and decay up to here, everything that a step multiplies by is a float32."""
 
+MAX_DIMENSIONS: Final = 2
+"""Of targets: tokens, and how many for each."""
+
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 
 
@@ -137,8 +140,8 @@ def _datum_problem(datum: Datum, rule: LossRule, base: BaseModel) -> str | None:
     for name, tensor in datum.loss_fn_inputs.items():
         if name not in rule.inputs:
             return f"loss_fn_inputs[{name!r}] is not read by this loss"
-        if len(tensor.shape) != 1:
-            return f"loss_fn_inputs[{name!r}] has shape {list(tensor.shape)}; one value for each token is supported"
+        if len(tensor.shape) > MAX_DIMENSIONS:
+            return f"loss_fn_inputs[{name!r}] has shape {list(tensor.shape)}; [T] and [T, K] are supported"
     tokens = {f"model_input.chunks[{index}]": chunk.tokens for index, chunk in enumerate(datum.model_input.chunks)}
     for field, tensor in {**tokens, "loss_fn_inputs['target_tokens']": datum.loss_fn_inputs["target_tokens"]}.items():
         highest = int(tensor.to_numpy().max(initial=0))

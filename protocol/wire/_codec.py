@@ -14,6 +14,7 @@ from tinkex.protocol._model_input import CHUNK_TYPE, EncodedTextChunk
 from tinkex.protocol._tensor import TensorData
 from tinkex.protocol.wire._base import Body
 from tinkex.protocol.wire._mend import METRICS, is_word, mend, read_words
+from tinkex.protocol.wire._sparse import densify
 
 T = TypeVar("T")
 
@@ -139,15 +140,16 @@ def _read(kind: type, value: Any) -> Any:
 
 
 def _read_tensor(fields: dict[str, Any]) -> TensorData:
-    if fields.get("sparse_crow_indices") is not None or fields.get("sparse_col_indices") is not None:
-        raise ValueError("sparse tensors are not supported; send them dense")
     data, dtype, shape = (fields.get(name) for name in ("data", "dtype", "shape"))
     if not isinstance(data, list) or dtype not in ("float32", "int64"):
         raise ValueError("a tensor has data (a flat list) and dtype (float32 or int64)")
     values = cast("list[object]", data)
     if values and isinstance(values[0], list):
         raise ValueError("a tensor's data is one flat list; its shape stands in shape")
+    rows, columns = fields.get("sparse_crow_indices"), fields.get("sparse_col_indices")
     try:
+        if rows is not None or columns is not None:
+            return _read_sparse(TensorData(values, dtype), rows, columns, shape)
         try:
             return TensorData(values, dtype, shape)
         except TinkexError:
@@ -156,6 +158,14 @@ def _read_tensor(fields: dict[str, Any]) -> TensorData:
             return TensorData(read_words(values), dtype, shape)
     except TinkexError as error:
         raise ValueError(error.message) from None
+
+
+def _read_sparse(values: TensorData, rows: Any, columns: Any, shape: Any) -> TensorData:
+    if rows is None or columns is None:
+        raise ValueError("a sparse tensor has both sparse_crow_indices and sparse_col_indices")
+    if not isinstance(shape, list) or not all(isinstance(size, int) for size in cast("list[object]", shape)):
+        raise ValueError("a sparse tensor has a shape of two dimensions")
+    return densify(values, TensorData(rows, "int64"), TensorData(columns, "int64"), cast("list[int]", shape))
 
 
 def _read_chunk(fields: dict[str, Any]) -> EncodedTextChunk:

@@ -10,8 +10,10 @@ import torch
 from support_engine import Body, Client, Model, create_model, logged, serving
 from support_folders import FAMILIES, VOCAB, models, write_config
 from tinkex.engine import BUILTIN_MODEL
+from tinkex.engine._catalogue import DecoderConfig
 from tinkex.engine._causal_lm import Lora
 from tinkex.engine._folder_lm import FolderLM
+from tinkex.engine._model import Decoder
 
 TOKENS = [5, 9, 17, 33, 120, 250, 7, 7, 80, 81, 82, 9, 17, 34, 35, 36, 37, 38, 39, 40]
 
@@ -186,3 +188,23 @@ async def test_a_folder_that_cannot_be_loaded_fails_its_models_only(tmp_path: Pa
                 assert f"the base model {name} cannot be loaded" in failure["message"]
                 assert failure["category"] == "server"
         assert (await model_over(client, BUILTIN_MODEL, 2)).model_id
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of transformers, told to peft
+async def test_peft_reads_an_adapter_of_the_built_in_model(tmp_path: Path) -> None:
+    """Over Qwen3ForCausalLM with the built-in model's weights: the same logits, to 1e-5, from the archive's files."""
+    async with serving(tmp_path / "root") as client:
+        model = await client.model(rank=8)
+        await model.train(DATA, 3)
+        path = await model.save("x")
+        (folder,) = (tmp_path / "root" / "checkpoints").iterdir()
+        ours = await model.forward(DATA)
+    assert path.endswith("/weights/x")
+    peft, transformers = import_module("peft"), import_module("transformers")
+    config = DecoderConfig()
+    shape = {name: value for name, value in vars(config).items() if name not in {"seed", "initializer_range"}}
+    qwen = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape, tie_word_embeddings=False))
+    qwen.load_state_dict(Decoder(config).state_dict())
+    theirs = logprobs(peft.PeftModel.from_pretrained(qwen, folder))
+    for found, output in zip(theirs, ours["loss_fn_outputs"], strict=True):
+        assert found == pytest.approx(output["logprobs"]["data"], abs=1e-5)

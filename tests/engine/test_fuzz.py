@@ -168,13 +168,12 @@ PLACES = sorted(
 def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the ways to every value inside a body."""
     found = [path] if path else []
+    inner: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
-            found += places_in(item, (*path, key))
+        inner = list(cast("dict[str, Any]", value).items())
     elif isinstance(value, list):
-        for index, item in enumerate(cast("list[Any]", value)[:3]):
-            found += places_in(item, (*path, index))
-    return found
+        inner = list(enumerate(cast("list[Any]", value)))[:3]  # type: ignore[redundant-cast] - pyright needs it
+    return found + [way for key, item in inner for way in places_in(item, (*path, key))]
 
 
 def put(value: Any, path: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:

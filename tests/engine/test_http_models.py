@@ -1,10 +1,12 @@
 """Sessions and models over HTTP: made, described, ended."""
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from support_engine import DATA, Body, Clock, create_model, paused, serving
 from tinkex.engine import BUILTIN_MODEL, LORA_ALPHA, _upkeep
@@ -226,3 +228,43 @@ async def test_the_sweeper_runs_by_itself(tmp_path: Path, monkeypatch: pytest.Mo
         await client.begin()
         assert await asyncio.to_thread(ended.wait, 20)
         assert (await client.get("healthz"))["sessions"] == 0
+
+
+def tensor_bytes() -> int:
+    """Return the bytes of all live tensors, each storage once."""
+    gc.collect()
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in gc.get_objects()
+        if issubclass(type(tensor), torch.Tensor)  # isinstance would ask lazy modules, which warn
+    }
+    return sum(storages.values())
+
+
+@pytest.mark.parametrize("ending", ["unload", "finish", "expiry"])
+async def test_an_ended_model_holds_no_tensors(tmp_path: Path, ending: str) -> None:
+    """Weights, gradients and moments are gone, measured; and so are the weights of its session's samplers."""
+    clock = Clock()
+    async with serving(tmp_path, clock) as client:
+        await client.until("ready", count=True)
+        before = tensor_bytes()
+        models = [await client.model(rank=16) for _ in range(3)]
+        for model in models:
+            await model.train(DATA, 1)
+        await client.ok("save_weights_for_sampler", models[0].body(sampling_session_seq_id=0))
+        health = await client.get("healthz")
+        held = health["adapter_bytes"] + health["sampler_bytes"]
+        assert tensor_bytes() - before == held > 0
+        if ending == "unload":
+            for model in models:
+                await client.ok("unload_model", {"model_id": model.model_id})
+            held = health["sampler_bytes"]
+            assert tensor_bytes() - before == held
+        if ending == "expiry":
+            clock.now += 1e6
+            await _upkeep.sweep(client.engine)
+        else:
+            await client.post(f"sessions/{client.session_id}/finish", {"reason": {"type": "success"}})
+        await client.until("sampler_bytes", 0)
+        await client.until("models", 0)
+        assert tensor_bytes() == before

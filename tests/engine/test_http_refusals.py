@@ -43,12 +43,12 @@ PASSES: list[tuple[Any, str]] = [
         pass_input(
             [
                 item(
-                    target_tokens=tensor([1, 2, 3, 4, 5, 6], "int64", shape=[3, 2]),
-                    weights=tensor([1.0] * 6, shape=[3, 2]),
+                    target_tokens=tensor([1, 2, 3, 4, 5, 6], "int64", shape=[3, 2, 1]),
+                    weights=tensor([1.0] * 6, shape=[3, 2, 1]),
                 )
             ]
         ),
-        "one value for each token",
+        "[T] and [T, K] are supported",
     ),
     (pass_input([datum("ab", logprobs=[-1.0])], "ppo"), "['advantages'] is missing"),
     (

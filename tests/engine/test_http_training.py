@@ -262,3 +262,39 @@ async def test_a_step_without_gradients_is_taken(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         model = await client.model()
         assert (await model.step())["metrics"] == {"grad_norm:max": 0.0, "step:max": 1.0}
+
+
+async def test_several_targets_at_each_place(tmp_path: Path) -> None:
+    """The logprobs have their shape, the loss is the sum over all; in JSON they may come sparse."""
+    async with serving(tmp_path) as client:
+        model = await client.model()
+        tokens = [10, 20, 30]
+        chunks: Body = {"chunks": [{"tokens": tokens, "type": "encoded_text"}]}
+
+        def several(targets: Body, weights: Body) -> list[Body]:
+            return [{"model_input": chunks, "loss_fn_inputs": {"target_tokens": targets, "weights": weights}}]
+
+        dense = several(
+            {"data": [7, 0, 0, 8, 9, 0], "dtype": "int64", "shape": [3, 2]},
+            {"data": [0.5, 0.0, 0.0, 2.0, -1.0, 0.0], "dtype": "float32", "shape": [3, 2]},
+        )
+        places: Body = {"shape": [3, 2], "sparse_crow_indices": [0, 1, 2, 3], "sparse_col_indices": [0, 1, 0]}
+        sparse = several(
+            {"data": [7, 8, 9], "dtype": "int64", **places}, {"data": [0.5, 2.0, -1.0], "dtype": "float32", **places}
+        )
+        got = await model.forward_backward(dense)
+        again = await model.forward(sparse)
+        assert again == got
+        found = got["loss_fn_outputs"][0]["logprobs"]
+        assert found["shape"] == [3, 2]
+        singles = [await model.forward(several(*single(column))) for column in (0, 1)]
+        for column, alone in enumerate(singles):
+            assert alone["loss_fn_outputs"][0]["logprobs"]["data"] == found["data"][column::2]
+        expected = -(0.5 * found["data"][0] + 2.0 * found["data"][3] - found["data"][4])
+        assert got["metrics"]["loss:sum"] == pytest.approx(expected, rel=1e-5)
+        assert (await model.step())["metrics"]["grad_norm:max"] > 0.0
+
+
+def single(column: int) -> tuple[Body, Body]:
+    targets = [[7, 0, 9], [0, 8, 0]][column]
+    return {"data": targets, "dtype": "int64"}, {"data": [1.0] * 3, "dtype": "float32"}

@@ -129,6 +129,15 @@ SUFFIX = '}],"loss_fn":"x"},"model_id":"m","seq_id":1}'
         ('{"data":[9223372036854775808],"dtype":"int64"}', "too large"),
         ('{"data":[1],"dtype":"int64","shape":[1,1],"sparse_crow_indices":[0,1]}', "sparse"),
         ('{"data":[1],"dtype":"int64","sparse_col_indices":[0]}', "sparse"),
+        (
+            '{"data":[1],"dtype":"int64","shape":[1.5,1],"sparse_crow_indices":[0,1],"sparse_col_indices":[0]}',
+            "two dim",
+        ),
+        (
+            '{"data":[1],"dtype":"int64","shape":[1,1],"sparse_crow_indices":[0,2],"sparse_col_indices":[0]}',
+            "row indices",
+        ),
+        ('{"data":[1],"dtype":"int64","shape":[1,1],"sparse_crow_indices":[0,1],"sparse_col_indices":["a"]}', "a"),
     ],
 )
 def test_a_bad_tensor_is_refused_with_its_place(tensor: str, why: str) -> None:
