@@ -172,7 +172,7 @@ def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     if isinstance(value, dict):
         inner = list(cast("dict[str, Any]", value).items())
     elif isinstance(value, list):
-        inner = list(enumerate(cast("list[Any]", value)))[:3]  # type: ignore[redundant-cast] - pyright needs it
+        inner = list(enumerate(cast("list[Any]", value)))[:3]  # type: ignore[redundant-cast]
     return found + [way for key, item in inner for way in places_in(item, (*path, key))]
 
 
