@@ -30,25 +30,14 @@ async def create(engine: "Engine", body: wire.CreateSamplingSessionRequest, owne
     session = await active_session(engine, body.session_id, owner)
     check_number("sampling_session_seq_id", body.sampling_session_seq_id)
     sampler_id = f"{body.session_id}:sample:{body.sampling_session_seq_id}"
-    known = engine.samplers.find(sampler_id)
-    if known is not None:
-        if known.digest != digest:
-            raise Refusal(
-                400,
-                f"sampling_session_seq_id {body.sampling_session_seq_id} of this session was used for another request; "
-                "take a new number",
-            )
+    if _created_before(engine, sampler_id, digest):
         return sampler_id
     engine.check_open()
     row, base = await _weights(engine, body, owner)
+    if _created_before(engine, sampler_id, digest):
+        return sampler_id
     path = None if row is None else row.path
     sampler = Sampler(sampler_id, body.session_id, owner, base, path, digest)
-    try:
-        await asyncio.to_thread(engine.store.put_sampler, sampler.row)
-    except sqlite3.Error as error:
-        raise Refusal(503, f"the sampling session cannot be kept: {error}") from error
-    if session.ended:
-        raise Refusal(410, f"session {body.session_id} has ended; create a new one")
 
     def open_weights(compute: "Compute") -> None:
         if row is None:
@@ -58,7 +47,28 @@ async def create(engine: "Engine", body: wire.CreateSamplingSessionRequest, owne
 
     engine.executor.put(Job("", open_weights, sampler_id, "create_sampling_session"))
     engine.samplers.add(sampler)
+    try:
+        await asyncio.to_thread(engine.store.put_sampler, sampler.row)
+    except sqlite3.Error as error:
+        engine.samplers.end(sampler)
+        raise Refusal(503, f"the sampling session cannot be kept: {error}") from error
+    if session.ended:
+        raise Refusal(410, f"session {body.session_id} has ended; create a new one")
     return sampler_id
+
+
+def _created_before(engine: "Engine", sampler_id: str, digest: bytes) -> bool:
+    """Whether the same request began this sampler.
+
+    Raises:
+        Refusal: 400 where another request did.
+    """
+    known = engine.samplers.find(sampler_id)
+    if known is not None and known.digest != digest:
+        raise Refusal(
+            400, f"the sampling_session_seq_id of {sampler_id} was used for another request; take a new number"
+        )
+    return known is not None
 
 
 async def _weights(

@@ -9,7 +9,8 @@ import pytest
 from support_engine_url import engine_url
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "docs/guides/training_persistence.md", "docs/guides/faults.md", "docs/architecture.md"]
+GUIDES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs" / "guides").glob("*.md"))
+DOCUMENTS = ["README.md", *GUIDES, "docs/architecture.md"]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import hashlib
 import os
 import random
 from collections.abc import Callable
@@ -90,11 +91,13 @@ class World:
         while True:
             await model.train(LESSON, self.rng.randrange(1, 3))
             known = fingerprint(await model.forward(PROBE))
-            act = self.rng.choice(["save", "save", "overwrite", "delete"])
+            act = self.rng.choice(["save", "save", "overwrite", "delete", "copy"])
             if act == "delete" and mine:
                 await self.delete(client, mine.pop(self.rng.randrange(len(mine))))
             elif act == "overwrite" and mine:
                 await self.save(model, self.rng.choice(mine), known)
+            elif act == "copy" and mine:
+                await self.copy(client, self.rng.choice(mine))
             else:
                 self.names += 1
                 path = f"tinker://{model.model_id}/weights/n{self.names}"
@@ -113,6 +116,18 @@ class World:
         assert answer["path"] == path, answer
         self.unanswered.remove(save)
         entry.contents, entry.sure = {known}, True
+
+    async def copy(self, client: Client, source: str) -> None:
+        self.names += 1
+        key = f"copy-{self.names}"
+        named = hashlib.blake2b(f"\0{key}\0{source}".encode(), digest_size=8).hexdigest()
+        path = f"tinker://sess-{named}:train:0/weights/{source.rpartition('/')[2]}"
+        entry = self.book.setdefault(path, Entry())
+        entry.contents |= self.book[source].contents
+        body = {"source_path": source, "destination_project_id": "copies"}
+        response = await client.send("copy_weights", body, **{"x-idempotency-key": key})
+        assert response.json() == {"tinker_path": path}, response.text
+        entry.sure = True
 
     async def delete(self, client: Client, path: str) -> None:
         self.book[path].sure = False
