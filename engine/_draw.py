@@ -14,7 +14,9 @@ def draw(logits: Tensor, params: SamplingParams, source: torch.Generator) -> int
     """
     if params.temperature <= 0.0 or params.top_k == 1:
         return int(logits.argmax())
-    probabilities = torch.softmax(logits.double() / params.temperature, dim=-1)
+    # The likeliest becomes 0, so that no temperature, however small, makes an infinity of it.
+    scaled = (logits.double() - logits.max()) / params.temperature
+    probabilities = torch.softmax(scaled, dim=-1)
     ordered, tokens = probabilities.sort(descending=True, stable=True)
     if 0 < params.top_k < len(ordered):
         ordered, tokens = ordered[: params.top_k], tokens[: params.top_k]

@@ -190,7 +190,7 @@ def test_a_hostile_value_anywhere_in_a_body_is_refused_or_works(target: Target, 
     """Each value of a good body in turn is replaced by hostile ones, drawn with a seed."""
     draw = random.Random(place)
     for way in places_in(target.bodies()[place]):
-        for hostile in draw.sample(HOSTILE, 5):
+        for hostile in draw.sample(HOSTILE, 8):
             body = put(target.bodies()[place], way, partial(instead, hostile))
             target.send(place, json.dumps(body).encode(), JSON)
         without = put(target.bodies()[place], way[:-1], partial(lacking, way[-1]))
