@@ -98,6 +98,10 @@ class Engine:
         """
         if self._opened is not None:
             return
+        if self.config.device == "cuda":
+            from tinkex.engine._base_models import choose_device  # noqa: PLC0415 - torch, a second before its time
+
+            choose_device("cuda")
         root = Root(self.config.root)
         try:
             store = Store(root.database)

@@ -92,6 +92,8 @@ def free_port() -> int:
         (["serve", "--root", "/proc/no", "--port", "0"], {}, 2, "/proc/no"),
         (["serve", "--root", "ROOT", "--host", "0.0.0.0"], {}, 2, "key"),
         (["serve", "--root", "ROOT", "--key-file", "/no/key"], {}, 2, "--key-file"),
+        (["serve", "--root", "ROOT", "--models", "/no/models"], {}, 2, "--models /no/models cannot be read"),
+        (["serve", "--root", "ROOT", "--device", "tpu"], {}, 2, "--device"),
         (["serve", "--root", "ROOT", "--port", "0"], {"TINKEX_ENGINE_KEY": "a b"}, 2, "TINKEX_ENGINE_KEY"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from tinkex.engine._compute import Compute
 from tinkex.engine._errors import OperationFailed
-from tinkex.engine._executor import Executor, Job, Outcome
+from tinkex.engine._executor import UNFINISHED, Executor, Job, Outcome
 from tinkex.protocol import wire
 
 
@@ -127,3 +127,41 @@ def test_stopping_is_possible_at_any_time(started: bool) -> None:
     if started:
         bench.executor.start()
     bench.executor.stop()
+
+
+def test_unfinished_work_waits_for_its_next_turn_and_keeps_its_place() -> None:
+    """Others go between its turns; what is queued behind it in its lane does not."""
+    bench = Bench()
+    turns: list[str] = []
+
+    def long(_compute: object) -> Any:
+        turns.append("long")
+        return UNFINISHED if len(turns) < 6 else wire.UnloadModelResult("a")
+
+    def short(_compute: object) -> Any:
+        turns.append("short")
+        return wire.UnloadModelResult("b")
+
+    bench.put("a", "a0", long)
+    bench.put("a", "a1")
+    for number in range(2):
+        bench.put("b", f"b{number}", short)
+    bench.executor.start()
+    assert bench.wait_for(4) == ["b0", "b1", "a0", "a1"]
+    assert turns == ["long", "short", "long", "short", "long", "long"]
+    bench.executor.stop()
+
+
+def test_unfinished_work_is_not_taken_up_again_after_a_stop() -> None:
+    bench = Bench()
+    entered = threading.Event()
+
+    def endless(_compute: object) -> Any:
+        entered.set()
+        return UNFINISHED
+
+    bench.put("a", "a0", endless)
+    bench.executor.start()
+    assert entered.wait(20)
+    bench.executor.stop()
+    assert bench.settled == []

@@ -163,6 +163,8 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"port": 65536}, "port"),
     ({"threads": 0}, "threads"),
     ({"max_body_bytes": 0}, "max_body_bytes"),
+    ({"max_samplers": 0}, "max_samplers"),
+    ({"download_time": 0.0}, "download_time"),
     ({"long_poll": 0.0}, "long_poll"),
     ({"session_timeout": float("nan")}, "session_timeout"),
     ({"gap_timeout": float("inf")}, "gap_timeout"),
