@@ -24,6 +24,7 @@ from tinkex.engine._http import (
 )
 from tinkex.engine._numbered import order_of, pass_over, read_numbered, read_pass
 from tinkex.engine._saves import Save, save_checkpoint, save_result, save_unnamed
+from tinkex.engine._validation import check_seq_id
 from tinkex.protocol import wire
 
 _PAUSE: Final = 0.25
@@ -181,6 +182,7 @@ async def telemetry(request: Http) -> Reply:
 
 async def _save(request: Http, model_id: str, seq_id: int, digest: bytes, save: Save) -> Reply:
     engine = engine_of(request)
+    check_seq_id(seq_id)
     if engine.models.find(model_id) is None:
         # The repeat of a save whose model is not live any more is answered all the same.
         row = await asyncio.to_thread(engine.store.checkpoints.of_number, model_id, seq_id)

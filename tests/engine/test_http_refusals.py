@@ -264,3 +264,15 @@ async def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
             await client.refused("save_weights", {"model_id": model.model_id, "seq_id": 1, "path": ".."})
         assert len(client.engine.futures._entries) == kept
         assert client.engine.saving == {}
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**63, -(2**80)])
+@pytest.mark.parametrize("place", ["save_weights", "optim_step", "forward"])
+async def test_numbers_beyond_every_counter_are_refused(tmp_path: Path, place: str, number: int) -> None:
+    """Of a live model and of one that is not."""
+    async with serving(tmp_path) as client:
+        model = await client.model()
+        for model_id in (model.model_id, "nobody"):
+            body = {"model_id": model_id, "seq_id": number, "path": "x", "forward_input": pass_input(DATA)}
+            response = await client.send(place, body)
+            assert response.status_code in ({400} if model_id == model.model_id else {400, 404}), response.text
