@@ -94,14 +94,11 @@ async def move_session(engine: "Engine", session_id: str, owner: str, project_id
         Refusal: 400 or 404.
     """
     check_name("project_id", project_id)
-    row = await session_row(engine, session_id, owner)
+    await session_row(engine, session_id, owner)
     session = engine.sessions.find(session_id)
     if session is not None:
-        row = session.row
-    row = msgspec.structs.replace(row, project_id=project_id)
-    if session is not None:
-        session.row = row
-    await asyncio.to_thread(engine.store.put_session, row)
+        session.row = msgspec.structs.replace(session.row, project_id=project_id)
+    await asyncio.to_thread(engine.store.set_project, session_id, project_id)
 
 
 async def end_session(

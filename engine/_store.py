@@ -41,6 +41,13 @@ class Store:
         with self._database.transaction() as change:
             change.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?)", values)
 
+    def set_project(self, session_id: str, project_id: str) -> None:
+        """Put a session into a project, and change nothing else of it."""
+        with self._database.transaction() as change:
+            (body,) = change.execute("SELECT body FROM sessions WHERE session_id = ?", (session_id,)).fetchone()
+            row = msgspec.structs.replace(msgspec.json.decode(body, type=SessionRow), project_id=project_id)
+            change.execute("UPDATE sessions SET body = ? WHERE session_id = ?", (msgspec.json.encode(row), session_id))
+
     def session(self, session_id: str) -> SessionRow | None:
         """Return a session."""
         return next(map(_session, self._database.rows(f"{_SESSIONS} WHERE session_id = ?", session_id)), None)
