@@ -1,10 +1,13 @@
 """The built-in decoder: fixed bits, Hugging Face's names, causal."""
 
+import copy
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable
 from typing import cast
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -129,3 +132,17 @@ def test_a_position_never_sees_what_follows() -> None:
     before, after = decoder.forward(TOKENS, Lora()), decoder.forward(changed, Lora())
     assert torch.equal(before[:5], after[:5])
     assert not torch.equal(before[5:], after[5:])
+
+
+@pytest.mark.parametrize("cuts", [[1], [3], [2, 5], [1, 2, 3, 4, 5, 6, 7]])
+def test_a_sequence_in_pieces_has_the_logits_of_the_whole(cuts: list[int]) -> None:
+    """However it is cut; what a fork appends, the other does not see."""
+    decoder = Decoder(CONFIG)
+    whole = decoder.logits(TOKENS, Lora())
+    cache = decoder.begin()
+    pieces: list[Tensor] = []
+    for begin, end in itertools.pairwise([0, *cuts, len(TOKENS)]):
+        fork = copy.deepcopy(cache)
+        decoder.extend(fork, TOKENS[:1], Lora())
+        pieces.append(decoder.extend(cache, TOKENS[begin:end], Lora()))
+    assert torch.allclose(torch.cat(pieces), whole, atol=1e-4)
