@@ -12,7 +12,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from tinkex.engine import BUILTIN_MODEL, Engine, EngineConfig, app
-from tinkex.engine._executor import Job
+from tinkex.engine._service._executor import Job
 
 Body = dict[str, Any]
 ADDRESS = "http://127.0.0.1"

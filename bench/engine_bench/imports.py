@@ -20,7 +20,7 @@ if len(sys.argv) > 1:
     auto: Any = AutoModelForCausalLM
     auto.from_pretrained(sys.argv[1], dtype=torch.float32)
 else:
-    from tinkex.engine._catalogue import DecoderConfig
-    from tinkex.engine._model import Decoder
+    from tinkex.engine._base._catalogue import DecoderConfig
+    from tinkex.engine._compute._model import Decoder
 
     Decoder(DecoderConfig())

@@ -16,8 +16,8 @@ from engine_bench import measures
 from engine_bench.served import engine
 from engine_bench.shapes import LARGER, SMALL, write_model
 from tinkex.engine import BUILTIN_MODEL
-from tinkex.engine._catalogue import DecoderConfig
-from tinkex.engine._model import Decoder
+from tinkex.engine._base._catalogue import DecoderConfig
+from tinkex.engine._compute._model import Decoder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- engine -->\n", "<!-- end of engine -->\n"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinkex.engine._adamw import Moments, adamw_step, clip
+from tinkex.engine._compute._adamw import Moments, adamw_step, clip
 from tinkex.protocol import AdamParams
 
 SIZE = 257

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tinkex.engine._adapter import Adapter, Example
-from tinkex.engine._catalogue import DecoderConfig
-from tinkex.engine._causal_lm import Lora
-from tinkex.engine._errors import OperationFailed
-from tinkex.engine._layout import Layout, LoraSpec
-from tinkex.engine._model import Decoder
+from tinkex.engine._base._catalogue import DecoderConfig
+from tinkex.engine._base._errors import OperationFailed
+from tinkex.engine._base._layout import Layout, LoraSpec
+from tinkex.engine._compute._adapter import Adapter, Example
+from tinkex.engine._compute._causal_lm import Lora
+from tinkex.engine._compute._model import Decoder
 from tinkex.protocol import AdamParams
 
 torch.set_num_threads(1)  # two threads stall each other on a busy machine

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tinkex.engine import Engine, EngineConfig, EngineError
-from tinkex.engine._base_models import BaseModels, choose_device
-from tinkex.engine._catalogue import builtin
+from tinkex.engine._base._catalogue import builtin
+from tinkex.engine._compute._base_models import BaseModels, choose_device
 
 
 @pytest.fixture

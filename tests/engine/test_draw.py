@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinkex.engine._draw import draw
-from tinkex.engine._sampling import numbers
-from tinkex.engine._stops import Stops
+from tinkex.engine._base._stops import Stops
+from tinkex.engine._compute._draw import draw
+from tinkex.engine._compute._sampling import numbers
 from tinkex.protocol.wire import SamplingParams
 
 LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0, -4.0])

@@ -7,9 +7,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from tinkex.engine._compute import Compute
-from tinkex.engine._errors import OperationFailed
-from tinkex.engine._executor import UNFINISHED, Executor, Job, Outcome
+from tinkex.engine._base._errors import OperationFailed
+from tinkex.engine._compute._compute import Compute
+from tinkex.engine._service._executor import UNFINISHED, Executor, Job, Outcome
 from tinkex.protocol import wire
 
 

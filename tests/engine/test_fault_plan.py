@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support_engine import DATA, Client, serving
 from support_engine_url import engine_url
 from tinkex.engine import EngineError, FaultPlan
-from tinkex.engine._fault_app import place_of
-from tinkex.engine._fault_plan import BURST, KINDS, Hit
+from tinkex.engine._base._fault_plan import BURST, KINDS, Hit
+from tinkex.engine._http._fault_app import place_of
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ import pytest
 from safetensors.torch import load, save
 
 from support_engine import DATA, Clock, Model, create_model, serving
-from tinkex.engine import _database, _root, _upkeep
-from tinkex.engine._checkpoint_table import CheckpointTable
-from tinkex.engine._records import CheckpointRow
+from tinkex.engine._service import _upkeep
+from tinkex.engine._store import _database, _root
+from tinkex.engine._store._checkpoint_table import CheckpointTable
+from tinkex.engine._store._records import CheckpointRow
 
 KEY = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
 

@@ -10,10 +10,10 @@ import torch
 from support_engine import Body, Client, Model, create_model, logged, serving
 from support_folders import FAMILIES, VOCAB, models, write_config
 from tinkex.engine import BUILTIN_MODEL
-from tinkex.engine._catalogue import DecoderConfig
-from tinkex.engine._causal_lm import Lora
-from tinkex.engine._folder_lm import FolderLM
-from tinkex.engine._model import Decoder
+from tinkex.engine._base._catalogue import DecoderConfig
+from tinkex.engine._compute._causal_lm import Lora
+from tinkex.engine._compute._folder_lm import FolderLM
+from tinkex.engine._compute._model import Decoder
 
 TOKENS = [5, 9, 17, 33, 120, 250, 7, 7, 80, 81, 82, 9, 17, 34, 35, 36, 37, 38, 39, 40]
 

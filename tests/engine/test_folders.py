@@ -6,9 +6,9 @@ import pytest
 
 from support_engine import logged
 from support_folders import write_config
-from tinkex.engine import _folders
-from tinkex.engine._errors import EngineError
-from tinkex.engine._folders import read_folder, scan
+from tinkex.engine._base import _folders
+from tinkex.engine._base._errors import EngineError
+from tinkex.engine._base._folders import read_folder, scan
 
 
 def test_a_folder_says_what_the_engine_needs_to_know(tmp_path: Path) -> None:

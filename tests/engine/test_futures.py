@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from support_engine import Clock
-from tinkex.engine._errors import OperationFailed
-from tinkex.engine._futures import Futures
+from tinkex.engine._base._errors import OperationFailed
+from tinkex.engine._service._futures import Futures
 from tinkex.protocol import wire
 
 RESULT = wire.OptimStepResult({"x:sum": 1.0})

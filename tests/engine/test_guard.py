@@ -8,9 +8,9 @@ import pytest
 
 from support_engine import logged, serving
 from tinkex.engine import EngineConfig, EngineError
-from tinkex.engine._config import owner_of
-from tinkex.engine._errors import Refusal
-from tinkex.engine._guard import check_head
+from tinkex.engine._base._config import owner_of
+from tinkex.engine._base._errors import Refusal
+from tinkex.engine._http._guard import check_head
 from tinkex.protocol import ApiKey
 
 KEY = ApiKey("tml-correct-horse")

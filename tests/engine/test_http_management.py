@@ -226,7 +226,7 @@ async def test_a_copy_that_the_disk_refuses_leaves_nothing(tmp_path: Path, monke
         def full(_file: Path, _data: bytes) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("tinkex.engine._checkpoints.write_file", full)
+        monkeypatch.setattr("tinkex.engine._compute._checkpoints.write_file", full)
         body = {"source_path": path, "destination_project_id": "p"}
         assert "No space left" in await client.refused("copy_weights", body, 503)
         assert list((tmp_path / "unfinished").iterdir()) == []

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from support_engine import DATA, Body, Clock, create_model, paused, serving
-from tinkex.engine import BUILTIN_MODEL, LORA_ALPHA, _upkeep
-from tinkex.engine._catalogue import DecoderConfig
-from tinkex.engine._layout import Layout, LoraSpec
-from tinkex.engine._records import SessionRow
-from tinkex.engine._store import Store
+from tinkex.engine import BUILTIN_MODEL, LORA_ALPHA
+from tinkex.engine._base._catalogue import DecoderConfig
+from tinkex.engine._base._layout import Layout, LoraSpec
+from tinkex.engine._service import _upkeep
+from tinkex.engine._store._records import SessionRow
+from tinkex.engine._store._store import Store
 
 FINISH: Body = {"reason": {"type": "success"}, "detail": None}
 

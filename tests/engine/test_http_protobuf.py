@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support_engine import DATA, Body, Client, Model, serving
-from tinkex.engine._bodies import PROTOBUF, inflate, media_type, takes_protobuf
-from tinkex.engine._errors import Refusal
+from tinkex.engine._base._errors import Refusal
+from tinkex.engine._http._bodies import PROTOBUF, inflate, media_type, takes_protobuf
 from tinkex.protocol import wire
 from tinkex.protocol.wire import protobuf
 from tinkex.protocol.wire._proto import tinkex_wire_pb2 as pb

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support_engine import DATA, TEXTS, Body, Clock, Model, datum, serving
-from tinkex.engine import _upkeep
+from tinkex.engine._service import _upkeep
 
 
 def logprobs(answer: Body) -> list[list[float]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from support_engine import DATA, Body, Client, Clock, paused, serving
-from tinkex.engine import BUILTIN_MODEL, _upkeep
+from tinkex.engine import BUILTIN_MODEL
+from tinkex.engine._service import _upkeep
 
 
 async def listed(client: Client) -> list[str]:

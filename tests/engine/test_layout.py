@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from tinkex.engine._catalogue import DecoderConfig
-from tinkex.engine._layout import LORA_ALPHA, Layout, LoraSpec
+from tinkex.engine._base._catalogue import DecoderConfig
+from tinkex.engine._base._layout import LORA_ALPHA, Layout, LoraSpec
 
 PROJECTIONS = DecoderConfig().projections()
 

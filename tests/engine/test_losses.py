@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from tinkex.engine._losses import CLIP_HIGH, CLIP_LOW, LOSSES
-from tinkex.engine._validation import LOSS_RULES
+from tinkex.engine._compute._losses import CLIP_HIGH, CLIP_LOW, LOSSES
+from tinkex.engine._service._validation import LOSS_RULES
 
 P = [-0.1, -2.0, -0.7, -1.3, -0.05]
 Q = [-0.3, -1.0, -0.7, -3.0, -0.9]

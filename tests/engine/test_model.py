@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tinkex.engine._catalogue import DecoderConfig
-from tinkex.engine._causal_lm import Lora
-from tinkex.engine._model import Decoder, Projection
+from tinkex.engine._base._catalogue import DecoderConfig
+from tinkex.engine._compute._causal_lm import Lora
+from tinkex.engine._compute._model import Decoder, Projection
 
 torch.set_num_threads(1)  # two threads stall each other on a busy machine
 

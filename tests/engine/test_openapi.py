@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support_recorder import recording_engine
-from tinkex.engine._openapi import describe, types_of
-from tinkex.engine._routes import ROUTES
+from tinkex.engine._http._openapi import describe, types_of
+from tinkex.engine._http._routes import ROUTES
 
 schemathesis: Any = import_module("schemathesis")
 checks: Any = import_module("schemathesis.specs.openapi.checks")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from support_engine import DATA, Body, Client, Model, logged, serving
-from tinkex.engine import _checkpoints, _compute
+from tinkex.engine._compute import _checkpoints, _compute
 
 
 async def resumed(client: Client, path: str, how: str, *, optimizer: bool) -> Model:

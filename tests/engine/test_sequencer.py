@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tinkex.engine._sequencer import Sequencer
+from tinkex.engine._service._sequencer import Sequencer
 
 TIMEOUT, REACH, WINDOW = 10.0, 8, 6
 

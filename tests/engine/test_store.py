@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tinkex.engine._database import MIGRATIONS, Database
-from tinkex.engine._errors import EngineError
-from tinkex.engine._layout import LoraSpec
-from tinkex.engine._records import CheckpointRow, ModelRow, SamplerRow, SessionRow, timestamp
-from tinkex.engine._store import Store
+from tinkex.engine._base._errors import EngineError
+from tinkex.engine._base._layout import LoraSpec
+from tinkex.engine._store._database import MIGRATIONS, Database
+from tinkex.engine._store._records import CheckpointRow, ModelRow, SamplerRow, SessionRow, timestamp
+from tinkex.engine._store._store import Store
 
 LORA = LoraSpec(4, 1, True, True, False)
 

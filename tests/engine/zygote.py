@@ -10,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from tinkex.engine import EngineConfig, _compute, serve
+from tinkex.engine import EngineConfig, serve
+from tinkex.engine._compute import _compute
 
 LOADED = _compute  # torch, before the first fork
 

@@ -16,7 +16,8 @@ SAMPLE = bytes.fromhex("0a16080112080b0000000c0000001a08000000bf000080be12080000
 RESULT = wire.SampleResult([wire.SampledSequence("length", [11, 12], [-0.5, -0.25])], [None, -1.0])
 
 tokens = st.integers(0, 2**31 - 1)
-logprobs = st.floats(-1e6, 0.0, width=32)
+logprobs = st.floats(-90_000.0, 0.0, width=32)
+"""Above the one that means none."""
 
 
 def test_the_golden_bytes_are_written_and_read() -> None:

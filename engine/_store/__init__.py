@@ -1,0 +1,1 @@
+"""What outlives the process: the root folder, its database, and their rows."""
