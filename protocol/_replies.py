@@ -174,6 +174,9 @@ class ChildInfo(msgspec.Struct, frozen=True):
     actor_class: str
     restart: Literal["permanent", "transient", "temporary"]
     alive: bool
+    restarts: int = 0
+    last_reason: Literal["normal", "shutdown", "killed", "crashed"] | None = None
+    """How its actor ended the last time; None if it never has."""
 
 
 class ChildList(msgspec.Struct, frozen=True):

@@ -1,19 +1,26 @@
 """The supervisor: owns its children, learns of every end, and stops them in reverse order of their start."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
-from tinkex.actors._genserver._genserver import GenServer
-from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import Down
 from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._log import log
 from tinkex.actors._runtime._turns import WorldEnded
+from tinkex.actors._supervision._child import (
+    Child,
+    check_options,
+    conflict,
+    kill,
+    lists_leaks,
+    refuse,
+    start_error,
+    unknown_child,
+)
+from tinkex.actors._supervision._policy import Intensity, Strategy, affected, delay, wants_restart
 from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
 from tinkex.protocol import ChildSpec, Err, Ok, Result, TinkexError, messages
 from tinkex.protocol.replies import (
@@ -26,24 +33,21 @@ from tinkex.protocol.replies import (
     LeaseReport,
 )
 
-Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 
-
-@dataclass(eq=False)
-class _Child:
-    spec: ChildSpec
-    ref: GenRef[Any]
-    stopping: bool = False
-    deadline: Timer | None = None
-    waiting: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+class RestartsExhaustedError(Exception):
+    """A supervisor gives up: its children needed more restarts than it allows."""
 
 
 class Supervisor(ClientActor[SupervisorProxy]):
-    """An actor that starts, watches and ends other actors.
+    """An actor that starts, watches, restarts and ends other actors.
 
-    Every child is ``temporary`` for now: watched, stopped with its supervisor, not started again. A specification that
-    asks for restarts is refused rather than half kept. When the supervisor itself crashes or is killed, its children
-    are killed: none outlives it.
+    A child that ends by itself is started again as its ``restart`` says, together with those of its siblings that the
+    strategy names; they are stopped youngest first, and started oldest first. The first restart happens at once, later
+    ones after a random wait that grows. With more than ``max_restarts`` of them within ``max_seconds`` the supervisor
+    stops its children and crashes, which its own supervisor sees. A restarted child has a new ref: ``WhichChildren``
+    tells its ``actor_urn``. When the supervisor itself crashes or is killed, its children are killed: none outlives it.
+
+    Source of the rules: OTP's ``supervisor``. Unlike there, restarts back off.
     """
 
     shutdown: ClassVar[float] = 10.0
@@ -52,9 +56,17 @@ class Supervisor(ClientActor[SupervisorProxy]):
     def __init__(self, strategy: Strategy = "one_for_one", max_restarts: int = 3, max_seconds: float = 5.0) -> None:
         """Start without children; bad options are a ``TinkexError`` (kind ``validation``)."""
         super().__init__()
-        _check_options(strategy, max_restarts, max_seconds)
-        self._children: dict[str, _Child] = {}
+        check_options(strategy, max_restarts, max_seconds)
+        self._strategy: Final[Strategy] = strategy
+        self._intensity: Final = Intensity(max_restarts, max_seconds)
+        self._random: Final = self.runtime.new_random()
+        self._children: dict[str, Child] = {}
+        self._plan: set[str] = set()
+        """Children that are to be started again once those among them that run are stopped."""
+        self._pause: Timer | None = None
         self._stopping = False
+        self._exhausted: str | None = None
+        """Why it gives up."""
         self._log = log(actor="Supervisor", actor_urn=self.actor_urn)
         self.add_finalizer(self._kill_children)
 
@@ -96,45 +108,49 @@ class Supervisor(ClientActor[SupervisorProxy]):
     @on(messages.StartChild)
     def _on_start_child(self, message: messages.StartChild) -> Result[Any]:
         spec = message.spec
-        refusal = self._refuse(spec)
+        refusal = refuse(spec) or self._refuse(spec.id)
         if refusal is not None:
             return Err(refusal)
+        child = Child(spec)
+        error = self._launch(child)
+        if error is not None:
+            return Err(error)
+        self._children[spec.id] = child
+        return Ok(child.ref)
+
+    def _refuse(self, child_id: str) -> TinkexError | None:
+        if self._stopping or self._exhausted is not None:
+            return TinkexError("this supervisor is stopping", kind="actor_dead", category="unknown")
+        known = self._children.get(child_id)
+        if known is None:
+            return None
+        way_out = "" if known.ref is not None else "; RestartChild starts it again"
+        return conflict(child_id, f"a child with id {child_id!r} is there already{way_out}")
+
+    def _launch(self, child: Child) -> TinkexError | None:
+        """Start a child by its specification; return what its init failed with."""
+        spec = child.spec
         try:
             ref = spec.actor_class.start(*spec.args, **dict(spec.kwargs))
         except WorldEnded:
             raise
         except BaseException as cause:  # noqa: BLE001 - whatever it is, it is the child's crash and not its supervisor's
-            error = _start_error(spec, cause)
+            error = start_error(spec, cause)
             self._log.warning("child did not start", child=spec.id, error=error.message)
-            return Err(error)
-        child = _Child(spec, ref)
-        self._children[spec.id] = child
+            return error
+        child.ref = ref
         self.monitor(ref)
-        self._log.debug("child started", child=spec.id, child_urn=ref.actor_urn)
-        return Ok(ref)
-
-    def _refuse(self, spec: ChildSpec) -> TinkexError | None:
-        if not issubclass(spec.actor_class, GenServer):
-            return _invalid(f"child {spec.id!r}: actor_class must be a GenServer, not {spec.actor_class.__name__}")
-        if spec.restart != "temporary":
-            return _invalid(
-                f"child {spec.id!r}: restart={spec.restart!r} is not supported yet; use restart='temporary'"
-            )
-        if spec.name is not None:
-            return _invalid(f"child {spec.id!r}: names are not supported yet; use the ref that StartChild answers with")
-        if self._stopping:
-            return TinkexError("this supervisor is stopping", kind="actor_dead", category="unknown")
-        if spec.id in self._children:
-            return TinkexError(
-                f"a child with id {spec.id!r} is there already", kind="conflict", category="user", data={"id": spec.id}
-            )
+        self._log.debug("child started", child=spec.id, child_urn=ref.actor_urn, restarts=child.restarts)
         return None
 
     @on(messages.TerminateChild)
     def _on_terminate_child(self, message: messages.TerminateChild) -> Result[ChildStopped] | Deferred[ChildStopped]:
         child = self._children.get(message.id)
         if child is None:
-            return Err(_unknown_child(message.id))
+            return Err(unknown_child(message.id))
+        self._plan.discard(message.id)
+        if child.ref is None:
+            return Ok(ChildStopped(id=message.id))
         call = self.begin_call("terminate_child", message)
         child.waiting.append(lambda: self.end_call(call, Ok(ChildStopped(id=message.id))))
         self._end_child(child)
@@ -142,16 +158,14 @@ class Supervisor(ClientActor[SupervisorProxy]):
 
     @on(messages.RestartChild)
     def _on_restart_child(self, message: messages.RestartChild) -> Result[Any]:
-        if message.id not in self._children:
-            return Err(_unknown_child(message.id))
-        return Err(
-            TinkexError(
-                f"child {message.id!r} is running; a temporary child is not started again",
-                kind="conflict",
-                category="user",
-                data={"id": message.id},
-            )
-        )
+        child = self._children.get(message.id)
+        if child is None:
+            return Err(unknown_child(message.id))
+        if child.ref is not None or message.id in self._plan:
+            state = "running" if child.ref is not None else "being restarted"
+            return Err(conflict(message.id, f"child {message.id!r} is {state}; TerminateChild stops it"))
+        error = self._launch(child)
+        return Ok(child.ref) if error is None else Err(error)
 
     @on(messages.WhichChildren)
     def _on_which_children(self, _message: messages.WhichChildren) -> Result[ChildList]:
@@ -160,10 +174,12 @@ class Supervisor(ClientActor[SupervisorProxy]):
                 children=[
                     ChildInfo(
                         id=child.spec.id,
-                        actor_urn=child.ref.actor_urn,
+                        actor_urn=None if child.ref is None else child.ref.actor_urn,
                         actor_class=child.spec.actor_class.__name__,
                         restart=child.spec.restart,
-                        alive=child.ref.is_alive(),
+                        alive=child.alive,
+                        restarts=child.restarts,
+                        last_reason=child.last_reason,
                     )
                     for child in self._children.values()
                 ]
@@ -176,7 +192,7 @@ class Supervisor(ClientActor[SupervisorProxy]):
         return Ok(
             ChildCounts(
                 specs=len(self._children),
-                active=sum(child.ref.is_alive() for child in self._children.values()),
+                active=sum(child.alive for child in self._children.values()),
                 supervisors=supervisors,
                 workers=len(self._children) - supervisors,
             )
@@ -185,7 +201,11 @@ class Supervisor(ClientActor[SupervisorProxy]):
     @on(messages.Leaks)
     def _on_leaks(self, message: messages.Leaks) -> Deferred[LeakReport]:
         call = self.begin_call("leaks", message)
-        asked = [child.ref.ask(message, block=False) for child in self._children.values() if _lists_leaks(child)]
+        asked = [
+            child.ref.ask(message, block=False)
+            for child in self._children.values()
+            if child.ref is not None and lists_leaks(child.spec)
+        ]
         found: list[LeaseReport] = []
         left = len(asked)
 
@@ -218,83 +238,103 @@ class Supervisor(ClientActor[SupervisorProxy]):
     @on(Down)
     def _on_down(self, message: Down) -> None:
         for child in list(self._children.values()):
-            if child.ref.actor_urn == message.urn:
-                self._forget(child, message)
+            if child.ref is not None and child.ref.actor_urn == message.urn:
+                self._ended(child, message)
 
-    def _forget(self, child: _Child, down: Down) -> None:
-        del self._children[child.spec.id]
-        if child.deadline is not None:
-            child.deadline.cancel()
-        event = self._log.bind(child=child.spec.id, child_urn=down.urn, reason=down.reason)
+    def _ended(self, child: Child, down: Down) -> None:
+        asked_to, child_id = child.stopping, child.spec.id
+        child.end(down.reason)
+        event = self._log.bind(child=child_id, child_urn=down.urn, reason=down.reason)
         if down.error is not None and down.reason == "crashed":
             event.error("child crashed", error=down.error.message)
         else:
             event.debug("child ended")
-        for tell in child.waiting:
+        if child.spec.restart == "temporary":
+            del self._children[child_id]
+            self._plan.discard(child_id)
+        for tell in child.told():
             tell()
-        if self._stopping:
+        if self._stopping or self._exhausted is not None:
             self._stop_next()
+        elif child_id not in self._plan and not asked_to and wants_restart(child.spec, down.reason):
+            self._restart(child_id)
+        elif self._plan:
+            self._go_on()
+
+    def _restart(self, child_id: str) -> None:
+        """Have a child that failed started again, and those that go with it."""
+        if not self._intensity.allows(self.runtime.clock.monotonic()):
+            self._give_up(child_id)
+            return
+        self._plan.update(affected(self._strategy, list(self._children), child_id))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Stop the youngest of those that run and must be started again; once none does, start them, after a wait."""
+        running = [child for child in self._children.values() if child.ref is not None and child.spec.id in self._plan]
+        if running:
+            self._end_child(running[-1])
+        elif self._pause is None:
+            wait = delay(self._intensity.recent, self._random)
+            if wait:
+                self._log.info("restart waits", children=sorted(self._plan), seconds=wait)
+                self._pause = self.run_after("restart", wait, self._start_again)
+            else:
+                self._start_again()
+
+    def _start_again(self) -> None:
+        self._pause = None
+        for child in list(self._children.values()):
+            child_id = child.spec.id
+            if child_id not in self._plan or child.ref is not None:
+                continue
+            if self._launch(child) is not None:
+                if self._intensity.allows(self.runtime.clock.monotonic()):
+                    self._go_on()
+                else:
+                    self._give_up(child_id)
+                return
+            self._plan.discard(child_id)
+            child.restarts += 1
+            self._log.warning("child restarted", child=child_id, restarts=child.restarts, reason=child.last_reason)
+        self._plan.clear()
+
+    def _give_up(self, child_id: str) -> None:
+        """Stop the children, the youngest first, and crash then."""
+        self._exhausted = f"child {child_id!r} needed more restarts than this supervisor allows"
+        self._log.error("restarts exhausted", child=child_id)
+        self._forget_plan()
+        self._stop_next()
 
     def on_drain(self) -> None:
         """Stop the children one after another, the youngest first."""
         self._stopping = True
+        self._forget_plan()
         self._stop_next()
 
-    def _stop_next(self) -> None:
-        if not self._children:
-            self.drained()
-            return
-        youngest = next(reversed(self._children.values()))
-        self._end_child(youngest)
+    def _forget_plan(self) -> None:
+        self._plan.clear()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
-    def _end_child(self, child: _Child) -> None:
-        if child.stopping:
+    def _stop_next(self) -> None:
+        running = [child for child in self._children.values() if child.ref is not None]
+        if running:
+            self._end_child(running[-1])
+        elif self._stopping:
+            self.drained()
+        else:
+            raise RestartsExhaustedError(self._exhausted)
+
+    def _end_child(self, child: Child) -> None:
+        if child.stopping or child.ref is None:
             return
         child.stopping = True
         child.ref.stop(block=False, reason="shutdown", shutdown=child.spec.shutdown)
-        child.deadline = self.run_after(f"kill {child.spec.id}", child.spec.shutdown, partial(_kill, child.ref))
+        child.deadline = self.run_after(f"kill {child.spec.id}", child.spec.shutdown, partial(kill, child.ref))
 
     def _kill_children(self, _reason: str) -> None:
         for child in reversed(list(self._children.values())):
-            child.ref.kill("killed")
-
-
-def _kill(ref: GenRef[Any]) -> None:
-    ref.kill("killed")
-
-
-def _lists_leaks(child: _Child) -> bool:
-    actor_class = child.spec.actor_class
-    return issubclass(actor_class, ClientActor) and actor_class.lists_leaks
-
-
-def _start_error(spec: ChildSpec, cause: BaseException) -> TinkexError:
-    if isinstance(cause, TinkexError):
-        return cause
-    error = TinkexError(
-        f"child {spec.id!r} did not start: {type(cause).__name__}: {cause}",
-        kind="actor_crashed",
-        category="unknown",
-        data={"id": spec.id},
-    )
-    error.__cause__ = cause.with_traceback(None)
-    return error
-
-
-def _check_options(strategy: Any, max_restarts: Any, max_seconds: Any) -> None:
-    if strategy not in ("one_for_one", "one_for_all", "rest_for_one"):
-        raise _invalid(f"strategy must be one_for_one, one_for_all or rest_for_one, not {strategy!r}")
-    if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
-        raise _invalid(f"max_restarts must be a whole number of at least 0, not {max_restarts!r}")
-    if not isinstance(max_seconds, int | float) or isinstance(max_seconds, bool) or not 0 < max_seconds < float("inf"):
-        raise _invalid(f"max_seconds must be a finite number above 0, not {max_seconds!r}")
-
-
-def _invalid(message: str) -> TinkexError:
-    return TinkexError(message, kind="validation", category="user")
-
-
-def _unknown_child(child_id: str) -> TinkexError:
-    return TinkexError(
-        f"there is no child with id {child_id!r}", kind="validation", category="user", data={"id": child_id}
-    )
+            if child.ref is not None:
+                child.ref.kill("killed")

@@ -89,8 +89,6 @@ def test_an_init_that_fails_is_the_err_of_the_start_and_leaves_nothing(superviso
 @pytest.mark.parametrize(
     ("child", "kind"),
     [
-        (ChildSpec("x", Worker), "validation"),
-        (ChildSpec("x", Worker, restart="transient"), "validation"),
         (ChildSpec("x", int, restart="temporary"), "validation"),
         (ChildSpec("x", Worker, restart="temporary", name="global"), "validation"),
         (ChildSpec("", Worker, restart="temporary"), "validation"),
