@@ -1,6 +1,8 @@
 """Tiny random models in Hugging Face's layout, as folders."""
 
+import atexit
 import json
+import shutil
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +50,7 @@ def write_model(folder: Path, family: str, *, tied: bool = False) -> Path:
 def models() -> Path:
     """Return a folder with one model of each family, and folders that are no models; made once in a run."""
     folder = Path(mkdtemp(prefix="tinkex-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for family in FAMILIES:
         write_model(folder, family, tied=family.startswith("gemma"))
     write_tokenizer(folder / "llama")
