@@ -1,6 +1,7 @@
 """Checkpoints and sessions in other hands: published, copied, fetched, searched, and kept apart by key."""
 
 import io
+import sqlite3
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from support_engine import DATA, Body, Clock, Model, create_model, paused, serving
+from tinkex.engine._store._checkpoint_table import CheckpointTable
 
 MINE, THEIRS = {"x-api-key": "tml-mine"}, {"x-api-key": "tml-theirs"}
 
@@ -319,3 +321,19 @@ async def test_too_many_sessions_are_refused_for_now(tmp_path: Path) -> None:
         assert "sessions are active" in await client.refused("create_session", body, 429)
         await client.post(f"sessions/{client.session_id}/finish", {"reason": {"type": "success"}})
         await client.begin()
+
+
+async def test_a_copy_that_the_database_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor its number: the same request works once the disk does."""
+
+    def full(_table: CheckpointTable, _row: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with serving(tmp_path) as client:
+        path = await (await client.model()).save("x")
+        body = {"source_path": path, "session_id": client.session_id, "model_seq_id": 9}
+        with monkeypatch.context() as patch:
+            patch.setattr(CheckpointTable, "put", full)
+            assert "disk is full" in await client.refused("copy_weights", body, 503)
+        assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+        assert (await client.post("copy_weights", body))["tinker_path"].endswith(":train:9/weights/x")

@@ -1,6 +1,9 @@
 """Sampling over HTTP: what is drawn, from which weights, and what is refused."""
 
+import asyncio
 import math
+import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from support_engine import DATA, Body, Client, paused, serving
 from tinkex.engine import BUILTIN_MODEL
+from tinkex.engine._store._store import Store
 from tinkex.protocol import TensorData, wire
 from tinkex.protocol.wire.protobuf_sample import decode_sample
 
@@ -379,3 +383,56 @@ async def test_weights_that_cannot_be_sampled_from_are_said(tmp_path: Path) -> N
         (folder / "adapter_model.safetensors").write_bytes(b"torn")
         sampler = await Sampler.create(client, model_path=path)
         assert "checkpoint is damaged" in (await client.failure("asample", sampler.body()))["message"]
+
+
+async def test_a_sampler_that_cannot_be_kept_is_refused_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it stays; the same request works once the disk does."""
+
+    def full(_store: Store, _row: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with serving(tmp_path) as client:
+        await client.begin()
+        body = {"session_id": client.session_id, "sampling_session_seq_id": 0, "base_model": BUILTIN_MODEL}
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "put_sampler", full)
+            assert "disk is full" in await client.refused("create_sampling_session", body, 503)
+        assert (await client.get("healthz"))["samplers"] == 0
+        await Sampler(client, (await client.post("create_sampling_session", body))["sampling_session_id"]).sample()
+
+
+async def test_a_session_that_ends_while_a_sampler_is_made_takes_it_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a request of its own, and by a save of weights without a name."""
+    put, gate, entered = Store.put_sampler, threading.Event(), threading.Event()
+
+    def slow(store: Store, row: Any) -> None:
+        entered.set()
+        assert gate.wait(20)
+        put(store, row)
+
+    finish = {"reason": {"type": "success"}}
+    async with serving(tmp_path) as client:
+        await client.begin()
+        monkeypatch.setattr(Store, "put_sampler", slow)
+        body = {"session_id": client.session_id, "sampling_session_seq_id": 0, "base_model": BUILTIN_MODEL}
+        making = asyncio.create_task(client.refused("create_sampling_session", body, 410))
+        await asyncio.to_thread(entered.wait, 20)
+        await client.post(f"sessions/{client.session_id}/finish", finish)
+        gate.set()
+        assert "has ended" in await making
+
+        gate.clear()
+        entered.clear()
+        await client.begin()
+        model = await client.model()
+        saving = await client.post("save_weights_for_sampler", model.body(sampling_session_seq_id=0))
+        await asyncio.to_thread(entered.wait, 20)
+        await client.post(f"sessions/{client.session_id}/finish", finish)
+        gate.set()
+        await client.result(saving)
+        await client.until("sampler_bytes", 0)
+        assert (await client.get("healthz"))["samplers"] == 0
