@@ -11,50 +11,11 @@ import httpx
 import pytest
 
 from support_engine import DATA, Body, Client, paused, serving
+from support_sampling import PROMPT, Sampler, base_sampler
 from tinkex.engine import BUILTIN_MODEL
 from tinkex.engine._store._store import Store
 from tinkex.protocol import TensorData, wire
 from tinkex.protocol.wire.protobuf_sample import decode_sample
-
-PROMPT = list(b"the quick brown")
-
-
-class Sampler:
-    """A sampling session and its numbers."""
-
-    def __init__(self, client: Client, sampler_id: str) -> None:
-        self.client = client
-        self.sampler_id = sampler_id
-        self._next = 0
-
-    @classmethod
-    async def create(cls, client: Client, number: int = 0, **source: str) -> "Sampler":
-        body = {"session_id": client.session_id, "sampling_session_seq_id": number, **source}
-        answer = await client.post("create_sampling_session", body)
-        return cls(client, answer["sampling_session_id"])
-
-    def body(self, params: Body | None = None, prompt: list[int] | None = None, **fields: Any) -> Body:
-        self._next += 1
-        return {
-            "sampling_session_id": self.sampler_id,
-            "seq_id": self._next,
-            "prompt": {"chunks": [{"tokens": PROMPT if prompt is None else prompt, "type": "encoded_text"}]},
-            "sampling_params": {"max_tokens": 4, "seed": 1, **(params or {})},
-            **fields,
-        }
-
-    async def sample(self, params: Body | None = None, prompt: list[int] | None = None, **fields: Any) -> Body:
-        return await self.client.ok("asample", self.body(params, prompt, **fields))
-
-    async def tokens(self, params: Body | None = None, **fields: Any) -> list[int]:
-        found: list[int] = (await self.sample(params, **fields))["sequences"][0]["tokens"]
-        return found
-
-
-async def base_sampler(client: Client, number: int = 0) -> Sampler:
-    if not client.session_id:
-        await client.begin()
-    return await Sampler.create(client, number, base_model=BUILTIN_MODEL)
 
 
 async def test_greedy_takes_the_likeliest_token_of_a_forward_pass(tmp_path: Path) -> None:
@@ -271,63 +232,6 @@ async def test_clients_of_one_sampler_get_numbers(tmp_path: Path) -> None:
         assert numbers == [1, 2]
         await client.refused("join_sampling_session", {"sampling_session_id": "nobody"}, 404)
         assert (await client.http.get("/api/v1/samplers/nobody")).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"sampling_params": {"temperature": -1}}, "temperature"),
-        ({"sampling_params": {"top_p": 0}}, "top_p"),
-        ({"sampling_params": {"top_k": -2}}, "top_k"),
-        ({"sampling_params": {"max_tokens": 0}}, "max_tokens"),
-        ({"sampling_params": {"seed": 2**70}}, "seed"),
-        ({"sampling_params": {"stop": [512]}}, "stop has token 512"),
-        ({"sampling_params": {"stop": ["a", 1]}}, "not both"),
-        ({"sampling_params": {"stop": [""]}}, "1 to 256 letters"),
-        ({"sampling_params": {"stop": ["a"] * 65}}, "at most 64"),
-        ({"num_samples": 0}, "num_samples"),
-        ({"topk_prompt_logprobs": 129}, "topk_prompt_logprobs"),
-        ({"topk_sample_logprobs": -1}, "topk_sample_logprobs"),
-        ({"prompt_alt_tokens_k": 1}, "not published"),
-        ({"prompt_logprobs_last_n": 1}, "needs prompt_logprobs"),
-        ({"prompt_logprobs": True, "prompt_logprobs_last_n": 15}, "prompt_logprobs_last_n must be 1 to 14"),
-        ({"target_prompt_logprobs": {"data": [1], "dtype": "int64", "shape": [1, 1]}}, "of shape [14, K]"),
-        ({"target_prompt_logprobs": {"data": [512] * 14, "dtype": "int64", "shape": [14, 1]}}, "has token 512"),
-        ({"target_prompt_logprobs": {"data": [-2] * 14, "dtype": "int64", "shape": [14, 1]}}, "or -1"),
-        ({"prompt": {"chunks": []}}, "prompt has 0 tokens"),
-        ({"prompt": {"chunks": [{"tokens": [1] * 2048, "type": "encoded_text"}]}}, "samples after 1 to 2047"),
-        ({"prompt": {"chunks": [{"tokens": [512], "type": "encoded_text"}]}}, "has token 512"),
-        ({"prompt": {"chunks": [{"tokens": [-1], "type": "encoded_text"}]}}, "token"),
-        ({"sampling_params": {"stop": [-1]}}, "stop has token -1"),
-        ({"sampling_session_id": None}, "needs sampling_session_id"),
-        ({"seq_id": None}, "needs seq_id"),
-    ],
-)
-async def test_what_cannot_be_sampled_is_refused_in_words(tmp_path: Path, fields: Body, says: str) -> None:
-    """And its number can be used again."""
-    async with serving(tmp_path) as client:
-        sampler = await base_sampler(client)
-        body = sampler.body()
-        assert says in await client.refused("asample", {**body, **fields})
-        assert len((await client.ok("asample", body))["sequences"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("fields", "status", "says"),
-    [
-        ({}, 400, "needs base_model or model_path"),
-        ({"base_model": "no/such"}, 400, "unknown base model"),
-        ({"model_path": "tinker://nobody/weights/x"}, 404, "there is no checkpoint"),
-        ({"model_path": "http://x"}, 400, "tinker://"),
-        ({"sampling_session_seq_id": -1, "base_model": BUILTIN_MODEL}, 400, "sampling_session_seq_id"),
-        ({"session_id": "nobody", "base_model": BUILTIN_MODEL}, 404, "unknown session"),
-    ],
-)
-async def test_what_is_no_source_of_samples_is_refused(tmp_path: Path, fields: Body, status: int, says: str) -> None:
-    async with serving(tmp_path) as client:
-        await client.begin()
-        body = {"session_id": client.session_id, "sampling_session_seq_id": 0, **fields}
-        assert says in await client.refused("create_sampling_session", body, status)
 
 
 async def test_max_tokens_ends_with_the_context(tmp_path: Path) -> None:
