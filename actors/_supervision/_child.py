@@ -97,6 +97,11 @@ def conflict(child_id: str, message: str) -> TinkexError:
     return TinkexError(message, kind="conflict", category="user", data={"id": child_id})
 
 
+def stopping() -> TinkexError:
+    """Return the error of a request to a supervisor that is about to end."""
+    return TinkexError("this supervisor is stopping", kind="actor_dead", category="unknown")
+
+
 def unknown_child(child_id: str) -> TinkexError:
     """Return the error of a request about nobody."""
     return TinkexError(

@@ -18,6 +18,7 @@ from tinkex.actors._supervision._child import (
     lists_leaks,
     refuse,
     start_error,
+    stopping,
     unknown_child,
 )
 from tinkex.actors._supervision._policy import Intensity, Strategy, affected, delay, wants_restart
@@ -120,7 +121,7 @@ class Supervisor(ClientActor[SupervisorProxy]):
 
     def _refuse(self, child_id: str) -> TinkexError | None:
         if self._stopping or self._exhausted is not None:
-            return TinkexError("this supervisor is stopping", kind="actor_dead", category="unknown")
+            return stopping()
         known = self._children.get(child_id)
         if known is None:
             return None
@@ -161,6 +162,8 @@ class Supervisor(ClientActor[SupervisorProxy]):
         child = self._children.get(message.id)
         if child is None:
             return Err(unknown_child(message.id))
+        if self._exhausted is not None:
+            return Err(stopping())
         if child.ref is not None or message.id in self._plan:
             state = "running" if child.ref is not None else "being restarted"
             return Err(conflict(message.id, f"child {message.id!r} is {state}; TerminateChild stops it"))

@@ -1,6 +1,7 @@
 """Restarts by a supervisor: who comes back, in which order, and when it gives up."""
 
 import itertools
+import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -22,6 +23,10 @@ class Crash(Request[None], frozen=True):
     pass
 
 
+class Hold(Request[None], frozen=True):
+    gate: threading.Event
+
+
 class Who(Request[str], frozen=True):
     pass
 
@@ -40,6 +45,11 @@ class Worker(GenServer[Any]):
     @on(Crash)
     def _crash(self, message: Crash) -> Result[None]:
         raise RuntimeError("boom")
+
+    @on(Hold)
+    def _hold(self, message: Hold) -> Result[None]:
+        message.gate.wait(20)
+        return Ok(None)
 
     @on(Who)
     def _who(self, message: Who) -> Result[str]:
@@ -172,6 +182,22 @@ def test_too_many_restarts_end_the_supervisor_and_its_children_in_order(clock: V
     assert ends[0].startswith("crashed")
     assert "needed more restarts than this supervisor allows" in ends[0]
     assert isinstance(supervisor.ask(messages.WhichChildren()), Err)
+
+
+def test_a_supervisor_that_gives_up_starts_nobody_more() -> None:
+    """While a child takes its time to end, neither a new one nor an old one is started."""
+    supervisor, refs = supervise("away", "slow", "a", max_restarts=0)
+    assert supervisor.ask(messages.TerminateChild("away")).is_ok
+    gate = threading.Event()
+    refs["slow"].ask(Hold(gate), block=False)
+    refs["a"].ask(Crash())
+    eventually(lambda: not children(supervisor)["a"].alive)
+    for message in (messages.RestartChild("away"), messages.StartChild(spec("new"))):
+        refused = supervisor.ask(message)
+        assert isinstance(refused, Err)
+        assert refused.error.kind == "actor_dead"
+    gate.set()
+    eventually(lambda: not supervisor.is_alive())
 
 
 def test_restarts_that_lie_apart_are_not_too_many(clock: VirtualClock) -> None:
