@@ -28,6 +28,10 @@ def opened(seed: int = 0) -> CircuitBreaker:
     return circuit
 
 
+def is_(circuit: CircuitBreaker, phase: Phase) -> bool:
+    return circuit.phase == phase
+
+
 def fail(circuit: CircuitBreaker, now: float, times: int = 1) -> None:
     for _ in range(times):
         permit = circuit.admit(now)
@@ -42,9 +46,9 @@ def test_only_failures_in_a_row_open_it() -> None:
         permit = circuit.admit(0.0)
         assert permit is not None
         circuit.succeed(permit)
-    assert circuit.phase == "closed"
+    assert is_(circuit, "closed")
     fail(circuit, 0.0, FAILURES)
-    assert circuit.phase == "open"
+    assert is_(circuit, "open")
 
 
 def test_open_it_lets_nobody_through_until_its_time_has_come_and_then_exactly_one() -> None:
@@ -54,10 +58,10 @@ def test_open_it_lets_nobody_through_until_its_time_has_come_and_then_exactly_on
     assert circuit.admit(at - 1e-6) is None
     probe = circuit.admit(at)
     assert probe is not None
-    assert circuit.phase == "half_open"
+    assert is_(circuit, "half_open")
     assert [circuit.admit(at) for _ in range(10)] == [None] * 10
     circuit.succeed(probe)
-    assert circuit.phase == "closed"
+    assert is_(circuit, "closed")
 
 
 def test_its_time_grows_with_every_failed_probe_to_a_bound_and_begins_anew_after_a_success() -> None:
