@@ -3,6 +3,7 @@
 from tinkex.actors._transport._answers import Answer, Done, Failed, Pending, ResultLost, read_answer
 from tinkex.actors._transport._backoff import full_jitter, retry_after
 from tinkex.actors._transport._courtesy import Courtesy, Limits, Observe, share_courtesy
+from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._faults import conflict
 from tinkex.actors._transport._http import Attempt, Http, HttpReply, Lost, NotSent
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown, Verdict
@@ -14,6 +15,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "Courtesy",
+    "Departure",
     "Done",
     "Exists",
     "Failed",

@@ -14,6 +14,7 @@ from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
 from tinkex.actors._runtime._runtime import Runtime
 from tinkex.actors._transport._circuit import CircuitBreaker, Permit, Phase
+from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._fair_gate import FairGate, Place
 from tinkex.actors._transport._http import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._retry_budget import RetryBudget
@@ -47,6 +48,8 @@ class Turn:
         size: bytes of the body.
         until: monotonic seconds up to which the next attempt waits for the circuit; None waits as long as it takes.
         last_try: whether it then goes out all the same, instead of being told that nothing was sent.
+        departure: claimed before the first attempt goes out; where it was claimed before, nothing does. None for a
+            request that nobody calls back.
     """
 
     lane: Lane
@@ -55,6 +58,7 @@ class Turn:
     size: int = 0
     until: float | None = None
     last_try: bool = False
+    departure: Departure | None = None
     queued: float = 0.0
     """Seconds that it waited for a place so far: the server is not to blame for them."""
 
@@ -115,6 +119,10 @@ class Courtesy:
     async def _learn(self, turn: Turn, permit: Permit, exchange: Callable[[], Coroutine[Any, Any, Attempt]]) -> Attempt:
         learnt = False
         try:
+            if turn.departure is not None:
+                if not turn.departure.claim():
+                    return NotSent("it was called back")
+                turn.departure = None
             attempt = await exchange()
             learnt = self._note(turn, permit, attempt)
         finally:

@@ -15,6 +15,7 @@ from tinkex.actors._runtime._log import log
 from tinkex.actors._transport._answers import Done, Failed, Pending, ResultLost, read_answer
 from tinkex.actors._transport._backoff import full_jitter, poll_pause
 from tinkex.actors._transport._courtesy import Courtesy, Lane, Observe, Turn
+from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._faults import not_in_time
 from tinkex.actors._transport._http import Attempt, Http, HttpReply
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown
@@ -85,9 +86,14 @@ class Transport:
         observe: Observe,
         save: bool = False,
         headers: Mapping[str, str] = _NO_HEADERS,
+        departure: Departure | None = None,
     ) -> Accepted | Refused | Unknown | Exists:
-        """Post ``body`` until its fate is known or cannot be known; see ``Sending``."""
-        return await self._settle("POST", path, body, what=what, observe=observe, save=save, headers=headers)
+        """Post ``body`` until its fate is known or cannot be known; see ``Sending``.
+
+        Whoever claims ``departure`` before the first attempt goes out may cancel this and knows that nothing was sent.
+        """
+        turn = Turn(self._lane("send"), observe, "sending", len(body), departure=departure)
+        return await self._settle("POST", path, body, turn, what=what, save=save, headers=headers)
 
     async def poll(
         self, request_id: str, *, what: str, observe: Observe, patience: float | None = None
@@ -149,7 +155,8 @@ class Transport:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         """Like ``call``, for answers whose content does not matter; returns the raw body."""
-        verdict = await self._settle(method, path, body, what=what, observe=_no_one, save=False, headers=headers)
+        turn = Turn(self._lane("send"), _no_one, "sending", len(body or b""))
+        verdict = await self._settle(method, path, body, turn, what=what, save=False, headers=headers)
         if isinstance(verdict, Accepted):
             return verdict.body
         raise verdict.error
@@ -168,14 +175,13 @@ class Transport:
         method: str,
         path: str,
         body: bytes | None,
+        turn: Turn,
         *,
         what: str,
-        observe: Observe,
         save: bool,
         headers: Mapping[str, str],
     ) -> Accepted | Refused | Unknown | Exists:
         sending = Sending(what, self._clock.monotonic(), self.send_timeout, save=save)
-        turn = Turn(self._lane("send"), observe, "sending", len(body or b""))
         while True:
             turn.until, turn.last_try = sending.deadline(self._clock.monotonic()), sending.ambiguous
             attempt = await self._exchange(method, path, body, turn, read_seconds=SEND_READ_SECONDS, headers=headers)
@@ -183,10 +189,10 @@ class Transport:
             verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
             if not isinstance(verdict, Again):
                 return verdict
-            observe(verdict.state, None)
+            turn.observe(verdict.state, None)
             delay = verdict.delay if verdict.delay is not None else full_jitter(sending.failures, self._rng)
             await self._clock.sleep(delay + (0.0 if self._express else self._courtesy.delay_of_repeat()))
-            observe("sending", None)
+            turn.observe("sending", None)
 
     def _lane(self, lane: Lane) -> Lane:
         return "express" if self._express else lane

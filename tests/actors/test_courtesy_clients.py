@@ -91,7 +91,7 @@ def courtesy() -> Courtesy:
     """The one of ``URL`` and ``KEY``, which must exist."""
     shared = Runtime.current().shared
     name = (Courtesy, URL, ApiKey(KEY))
-    found = shared.join(name, lambda: pytest.fail("nobody shares it"))
+    found: Courtesy = shared.join(name, lambda: pytest.fail("nobody shares it"))
     shared.leave(name, found)
     return found
 
@@ -155,7 +155,7 @@ def test_a_storm_of_503_on_many_clients_is_a_trickle_and_all_goes_on_when_it_is_
         clients = [create(service) for service in services for _ in range(4)]
         network.down = True
         network.came.clear()
-        replies = [client.ask(messages.ForwardBackward(data()), block=False) for client in clients]
+        replies: list[Any] = [client.ask(messages.ForwardBackward(data()), block=False) for client in clients]
         replies += [client.ask(STEP, block=False) for client in clients]
         world.run_for(240.0)
         assert len(network.came) <= len(clients) + FAILURES + 40
@@ -219,6 +219,31 @@ def test_a_cancel_takes_no_time_while_the_circuit_is_open_and_a_kill_neither() -
         shared = courtesy()
         assert not shared._waiting
         assert shared.sends.inside == shared.sends.waiting == 0
+        service.stop()
+
+
+@pytest.mark.parametrize("ending", ["cancel", "await_timeout"])
+def test_a_request_that_never_went_out_is_called_back_and_spends_no_number(ending: str) -> None:
+    with world_of() as (world, network):
+        service = start(send_timeout=None)
+        one, training = create(service), create(service)
+        other = go_down(world, network, one)
+        seconds = 2.0 if ending == "await_timeout" else None
+        waits = training.ask(messages.SaveState("x", await_timeout=seconds), block=False)
+        behind = training.ask(STEP, block=False)
+        world.run_for(2.0 if seconds else 0.1)
+        if ending == "cancel":
+            waits.cancel()
+        result = waits.get()
+        assert isinstance(result, Err)
+        data = result.error.data
+        assert (result.error.kind, data["outcome"]) == (ending if seconds else "cancelled", "not_sent")
+        assert "seq_id" not in data
+        network.down = False
+        assert behind.get().is_ok
+        assert other.get().is_ok
+        assert network.times("/save_weights") == [], "it never went out"
+        assert sorted(network.executed.values()) == [[1], [1]]
         service.stop()
 
 
