@@ -272,9 +272,10 @@ def test_a_probe_that_is_cancelled_gives_way_to_the_next_one_at_once() -> None:
         next_one = begin(send(rig.transport(), path="/next"))
         await rig.sleep(0.1)
         assert rig.wire.times("/next") == []
+        began = rig.world.clock.monotonic()
         await end(probe)
         assert isinstance(await next_one, Accepted)
-        assert rig.wire.times("/next") == [rig.world.clock.monotonic()]
+        assert rig.wire.times("/next") == [began]
 
     play(answer, program)
 
@@ -491,6 +492,25 @@ def test_a_cancel_leaves_the_queue_at_once_and_frees_what_was_held() -> None:
         assert rig.nothing_held()
 
     play(slow(10.0), program)
+
+
+def test_a_circuit_that_opens_meanwhile_does_not_cost_a_request_its_time_in_the_queue() -> None:
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/slow":
+            await worlds[-1].clock.sleep(5.0)
+        return DOWN if request.url.path == "/beat" else OK
+
+    async def program(rig: Rig) -> None:
+        worlds.append(rig.world)
+        rig.courtesy.limit(Limits(max_in_flight=1))
+        occupant = begin(send(rig.transport(), path="/slow"))
+        queued = begin(send(rig.transport(send_timeout=3.0)))
+        await rig.sleep(4.9)
+        await rig.open_circuit()
+        assert isinstance(await queued, Accepted)
+        assert isinstance(await occupant, Accepted)
+
+    play(answer, program)
 
 
 def test_time_in_the_queue_does_not_count_against_the_send_timeout() -> None:
