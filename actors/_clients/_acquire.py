@@ -117,6 +117,7 @@ async def release(transport: Transport, lease: Lease) -> bool:
     Raises:
         TinkexError: the server could not be asked; the release may be tried again.
     """
+    transport = transport.express
     if not lease.owns_session:
         return await _release_shared(transport, lease)
     confirmed, failure = False, None
@@ -168,6 +169,7 @@ async def finish_session(transport: Transport, session: Session) -> bool:
     Raises:
         TinkexError: the server could not be asked.
     """
+    transport = transport.express
     if session.session_id is None and session.asked:
         await open_session(transport, session)
     async with session.lock:
@@ -186,7 +188,7 @@ async def unload(transport: Transport, model_id: str, patience: float | None = N
         TinkexError: the server could not be asked, or did not say in time.
     """
     body = wire.encode(wire.UnloadModelRequest(model_id=model_id))
-    return await _step(transport, "/api/v1/unload_model", body, "unload_model", patience)
+    return await _step(transport.express, "/api/v1/unload_model", body, "unload_model", patience)
 
 
 async def _step(transport: Transport, path: str, body: bytes, what: str, patience: float | None = None) -> bool:
