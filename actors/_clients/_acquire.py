@@ -17,6 +17,7 @@ from tinkex.actors._transport import (
     ResultLost,
     Transport,
     future_of,
+    own_words,
 )
 from tinkex.protocol import TinkexError, wire
 
@@ -155,11 +156,14 @@ async def finish_all(transport: Transport, book: LeaseBook) -> None:
 
 async def _finish_one(transport: Transport, book: LeaseBook, session: Session) -> None:
     try:
-        await finish_session(transport, session)
+        finished = await finish_session(transport, session)
     except TinkexError as error:
         log(session_id=session.session_id).warning("session not finished", error=error.message)
-    else:
+        return
+    if finished:
         book.close_session(session)
+    else:
+        log(session_id=session.session_id).warning("session left to expire: the server did not finish it")
 
 
 async def finish_session(transport: Transport, session: Session) -> bool:
@@ -236,7 +240,8 @@ async def heartbeat(transport: Transport, session_id: str, clock: Clock, interva
 
 
 def _session_gone(attempt: Attempt, session_id: str) -> TinkexError | None:
-    if isinstance(attempt, HttpReply) and attempt.status in (404, 410):
+    # In the server's own words only: a proxy's page says nothing about a session.
+    if isinstance(attempt, HttpReply) and attempt.status in (404, 410) and own_words(attempt) is not None:
         return TinkexError(
             "the server says that this session is gone; create a new client from its last checkpoint",
             kind="session_lost",

@@ -2,7 +2,7 @@
 
 from tinkex.actors._transport._answers import Answer, Done, Failed, Pending, ResultLost, read_answer
 from tinkex.actors._transport._backoff import full_jitter, retry_after
-from tinkex.actors._transport._faults import conflict
+from tinkex.actors._transport._faults import conflict, own_words
 from tinkex.actors._transport._http import Attempt, Http, HttpReply, Lost, NotSent
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown, Verdict
 from tinkex.actors._transport._transport import Observe, Transport, future_of
@@ -30,6 +30,7 @@ __all__ = [
     "conflict",
     "full_jitter",
     "future_of",
+    "own_words",
     "read_answer",
     "retry_after",
 ]
