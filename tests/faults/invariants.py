@@ -94,7 +94,7 @@ def _results(outcome: Outcome) -> Iterator[str]:
                 yield f"{name(call)} was answered with another's result: {value.metrics}"
             case "save" if not value.path.endswith("/taken" if call.step.taken else f"/s{call.number}"):
                 yield f"{name(call)} was answered with another's path: {value.path}"
-            case "save_sampler" if not value.path.endswith(f"/p{call.number}"):
+            case "save_sampler" if not str(value.path).endswith(f"/p{call.number}"):
                 yield f"{name(call)} was answered with another's path: {value.path}"
             case _:
                 pass
@@ -152,13 +152,18 @@ def _left_behind(outcome: Outcome, call: Call) -> bool:
 def _sent_after(outcome: Outcome, call: Call) -> Iterator[str]:
     model_ids = {execution.model_id for execution in outcome.server.executions if execution.tag == call.number}
     log = outcome.network.log
-    before = {(sent.model_id, sent.seq_id) for sent in log[: call.mark]}
     for sent in log[call.mark :]:
-        if sent.label in NUMBERED and sent.model_id in model_ids and (sent.model_id, sent.seq_id) not in before:
+        if sent.label not in NUMBERED or sent.model_id not in model_ids:
+            continue
+        # One number may have been on its way just then.
+        before = [earlier.seq_id or 0 for earlier in log[: call.mark] if earlier.model_id == sent.model_id]
+        if (sent.seq_id or 0) > max(before, default=0) + 1:
             yield f"after the suspect {name(call)} its client sent {sent.label} {sent.seq_id}"
 
 
 def _leaks(outcome: Outcome) -> Iterator[str]:
+    if LIES & set(outcome.network.hits):
+        return
     for model_id in outcome.unlisted:
         yield f"{model_id} lived on, and neither did anybody own it nor Leaks list it"
     known = {lease.model_id for lease in outcome.leases_left} | {
@@ -167,10 +172,10 @@ def _leaks(outcome: Outcome) -> Iterator[str]:
     known |= set(outcome.sessions_left)
     sessions, models = outcome.server.alive()
     for session_id in sessions:
-        if session_id not in known:
-            yield f"session {session_id} was left on the server, and its client believes that it is gone"
-        elif outcome.program.heals and not _hindered(outcome):
+        if not _hindered(outcome):
             yield f"session {session_id} was left on a healthy server"
+        elif not known & {session_id, None} and not any(label == "finish" for _, label in outcome.network.hits):
+            yield f"session {session_id} was left on the server, and its client believes that it is gone"
     for model_id in models:
         if not known & {model_id, model_id.split(":")[0]}:
             yield f"model {model_id} was left on the server, and its client believes that it is gone"
@@ -179,10 +184,19 @@ def _leaks(outcome: Outcome) -> Iterator[str]:
 RELEASES: Final = frozenset(
     {"create_session", "create_model", "result:create_model", "unload_model", "result:unload_model", "finish"}
 )
+LIES: Final = frozenset(
+    [
+        (kind, label)
+        for kind in ("server_404", "server_410", "portal_json", "empty")
+        for label in ("unload_model", "result:unload_model", "finish", "session_heartbeat")
+    ]
+    + [("server_400", "result:create_model"), ("server_409", "result:create_model")]
+)
+"""What says that a session or a model is gone where it is not: nobody can know better."""
 
 
 def _hindered(outcome: Outcome) -> bool:
-    return any(label in RELEASES for _, label in outcome.network.hits)
+    return not outcome.program.heals or any(label in RELEASES for _, label in outcome.network.hits)
 
 
 def _endings(outcome: Outcome) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import httpx
@@ -127,50 +127,103 @@ class _Exchange:
         if kind in REFUSALS:
             headers = {"retry-after": "2"} if kind == "busy_429" else {}
             return respond(Answer(REFUSALS[kind], {"detail": f"{kind} was to come"}), headers)
-        match kind:
-            case "refuse":
-                raise httpx.ConnectError("refused on request")
-            case "lose_request":
-                raise httpx.ReadError("lost on request")
-            case "lose_reply":
-                self._arrive()
-                raise httpx.ReadError("lost on request")
-            case "ghost":
-                asyncio.get_running_loop().call_later(GHOST_SECONDS, self._arrive)
-                raise httpx.ReadError("lost on request")
-            case "hang_request":
-                await self._hang()
-            case "hang_reply":
-                self._arrive()
-                await self._hang()
-            case "delay":
-                await asyncio.sleep(DELAY_SECONDS)
-                return await self.serve()
-            case "slow_reply":
-                response = await self.serve()
-                await asyncio.sleep(DELAY_SECONDS)
-                return response
-            case "duplicate":
-                self._arrive()
-                return await self.serve()
-            case "portal_json":
-                return respond(Answer(200, {"welcome": "please sign in"}))
-            case "empty":
-                self._arrive()
-                return httpx.Response(200, content=b"")
-            case "truncated":
-                content = msgspec.json.encode(self._arrive().body)
-                return httpx.Response(200, content=content[: len(content) // 2])
-            case "garbled":
-                self._arrive()
-                return httpx.Response(200, content=b"[1, 2, 3]")
-            case _:
-                raise AssertionError(kind)
+        return await _SUFFERINGS[kind](self)
+
+    async def refuse(self) -> NoReturn:
+        """Nobody is there."""
+        raise httpx.ConnectError("refused on request")
+
+    async def lose_request(self) -> NoReturn:
+        """It is cut on its way to the server."""
+        raise httpx.ReadError("lost on request")
+
+    async def lose_reply(self) -> NoReturn:
+        """It runs, and the answer is cut."""
+        self._arrive()
+        raise httpx.ReadError("lost on request")
+
+    async def ghost(self) -> NoReturn:
+        """It seems lost, and arrives much later."""
+        asyncio.get_running_loop().call_later(GHOST_SECONDS, self._arrive)
+        raise httpx.ReadError("lost on request")
+
+    async def hang_request(self) -> NoReturn:
+        """It never arrives, and nobody says so."""
+        await self._hang()
+
+    async def hang_reply(self) -> NoReturn:
+        """It runs, and the answer never comes."""
+        self._arrive()
+        await self._hang()
+
+    async def delay(self) -> httpx.Response:
+        """It is long on its way to the server."""
+        await asyncio.sleep(DELAY_SECONDS)
+        return await self.serve()
+
+    async def slow_reply(self) -> httpx.Response:
+        """Its answer is long on its way."""
+        response = await self.serve()
+        await asyncio.sleep(DELAY_SECONDS)
+        return response
+
+    async def duplicate(self) -> httpx.Response:
+        """It arrives twice."""
+        self._arrive()
+        return await self.serve()
+
+    async def ran_500(self) -> httpx.Response:
+        """It runs, and the server fails at answering."""
+        self._arrive()
+        return respond(Answer(500, {"detail": "ran_500 was to come"}))
+
+    async def ran_408(self) -> httpx.Response:
+        """It runs, and the server gives the answer up."""
+        self._arrive()
+        return respond(Answer(408, {"detail": "ran_408 was to come"}))
+
+    async def portal_json(self) -> httpx.Response:
+        """Somebody else says 200 in JSON, and the server sees nothing."""
+        return respond(Answer(200, {"welcome": "please sign in"}))
+
+    async def empty(self) -> httpx.Response:
+        """It runs, and the answer has no body."""
+        self._arrive()
+        return httpx.Response(200, content=b"")
+
+    async def truncated(self) -> httpx.Response:
+        """It runs, and half of the answer's body comes."""
+        content = msgspec.json.encode(self._arrive().body)
+        return httpx.Response(200, content=content[: len(content) // 2])
+
+    async def garbled(self) -> httpx.Response:
+        """It runs, and the answer is JSON of another shape."""
+        self._arrive()
+        return httpx.Response(200, content=b"[1, 2, 3]")
 
     async def _hang(self) -> NoReturn:
         timeout: dict[str, float] = self._request.extensions["timeout"]
         await asyncio.sleep(timeout["read"])
         raise httpx.ReadTimeout("no answer, on request")
+
+
+_SUFFERINGS: Final[dict[str, Callable[[_Exchange], Coroutine[Any, Any, httpx.Response]]]] = {
+    "refuse": _Exchange.refuse,
+    "lose_request": _Exchange.lose_request,
+    "lose_reply": _Exchange.lose_reply,
+    "ghost": _Exchange.ghost,
+    "hang_request": _Exchange.hang_request,
+    "hang_reply": _Exchange.hang_reply,
+    "delay": _Exchange.delay,
+    "slow_reply": _Exchange.slow_reply,
+    "duplicate": _Exchange.duplicate,
+    "ran_500": _Exchange.ran_500,
+    "ran_408": _Exchange.ran_408,
+    "portal_json": _Exchange.portal_json,
+    "empty": _Exchange.empty,
+    "truncated": _Exchange.truncated,
+    "garbled": _Exchange.garbled,
+}
 
 
 def respond(answer: Answer, headers: dict[str, str] | None = None) -> httpx.Response:

@@ -29,6 +29,8 @@ ATTEMPT_FAULTS: Final = (
     "busy_429",
     "error_500",
     "down_503",
+    "ran_500",
+    "ran_408",
     "portal_json",
     "portal_html",
     "empty",
@@ -83,6 +85,9 @@ LABELS: Final = (
 FOR_GOOD: Final = 1_000_000
 """As ``times``: until the program heals the network."""
 
+BEHIND: Final = 0.3
+"""How often a fault strikes right behind the one before it: at the repeat, say."""
+
 _PRINTED: Final = re.compile(r"(\w+)@([\w:]+)#(\d+)(?:x(\d+))?")
 
 
@@ -108,9 +113,7 @@ def parse(text: str) -> tuple[Fault, ...]:
     matches = [found(word) for word in text.split()]
     if not all(matches):
         raise ValueError(f"no plan: {text!r}")
-    return tuple(
-        Fault(match[1], match[2], int(match[3]), int(match[4] or 1)) for match in matches if match is not None
-    )
+    return tuple(Fault(match[1], match[2], int(match[3]), int(match[4] or 1)) for match in matches if match is not None)
 
 
 def applies(kind: str, label: str) -> bool:
@@ -120,16 +123,20 @@ def applies(kind: str, label: str) -> bool:
     return True
 
 
-def plan(seed: int) -> Sequence[Fault]:
-    """Return the faults of ``seed``: none, one, or several at once."""
+def plan(seed: int, labels: Sequence[str] = LABELS) -> tuple[Fault, ...]:
+    """Return the faults of ``seed`` at steps in ``labels``: none, one, or several at once."""
     rng = random.Random(f"plan {seed}")
     number = rng.choice((0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5))
     faults: list[Fault] = []
     while len(faults) < number:
         kind = rng.choice(LOCAL_FAULTS) if rng.random() < 0.2 else rng.choice(KINDS)
-        label = rng.choice(LABELS)
+        label = rng.choice(labels)
+        behind = rng.random() < BEHIND and bool(faults) and faults[-1].times < FOR_GOOD
+        if behind:
+            label = faults[-1].label
         if not applies(kind, label):
             continue
         times = 1 if kind in LOCAL_FAULTS else rng.choice((1, 1, 1, 2, 3, 5, FOR_GOOD))
-        faults.append(Fault(kind, label, rng.choice((1, 1, 1, 2, 2, 3, 5)), times))
+        at = faults[-1].at + faults[-1].times if behind else rng.choice((1, 1, 1, 1, 1, 2, 2, 3))
+        faults.append(Fault(kind, label, at, times))
     return tuple(faults)

@@ -72,6 +72,9 @@ class Outcome:
     unlisted: list[str] = field(default_factory=list[str])
     """Models and sessions that nobody owned, and that Leaks did not list, before the last stop."""
 
+    kept: tuple[int, int, bool] = (0, 0, False)
+    """Sessions and models on the server before the last stop, and whether Leaks listed any."""
+
     stopping: float = 0.0
     """Seconds that the last stop took."""
 
@@ -103,7 +106,7 @@ BOOKS: Final[list[LeaseBook]] = []
 
 def play(seed: int, program: Program, plan: Sequence[Fault]) -> Outcome:
     """Run ``program`` in the world of ``seed`` with the faults of ``plan``."""
-    server = Server(program.latency, program.direct)
+    server = Server(program.latency, program.direct, program.careful)
     network = Network(server, plan)
     BOOKS.clear()
     outcome = Outcome(program, server, network)
@@ -306,18 +309,17 @@ class _Player:
         outcome = self._outcome
         if self._program.heals:
             self._world.run_for(SETTLE_SECONDS)
-        known = list(self._clients.values())
-        known += [
-            (call.number, call.result.value)
-            for call in outcome.calls
-            if call.step.verb == "create" and isinstance(call.result, Ok) and call.reply is not None
-        ]
-        for number, ref in known:
+        for call in outcome.calls:
+            if call.step.verb != "create" or not isinstance(call.result, Ok):
+                continue
+            number, ref = call.number, call.result.value
             said = ref.ask(messages.Status())
             if isinstance(said, Ok):
                 outcome.states[number] = said.value.state
                 outcome.owned[number] = said.value.model_id
         leaks = self._service.ask(messages.Leaks())
+        sessions, models = outcome.server.alive()
+        outcome.kept = len(sessions), len(models), isinstance(leaks, Ok) and bool(leaks.value.leases)
         if isinstance(leaks, Err) or not self._program.heals:
             return
         listed = {lease.model_id for lease in leaks.value.leases} | {lease.session_id for lease in leaks.value.leases}

@@ -28,7 +28,7 @@ Source = Literal["base", "broken", "missing", "saved"]
 TRAINING: Final[tuple[Verb, ...]] = ("forward", "forward_backward", "optim_step", "save", "save_sampler")
 
 
-class Step(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+class Step(msgspec.Struct, frozen=True):
     """One line of a program.
 
     Args:
@@ -65,6 +65,14 @@ class Step(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     target: Literal["reaper", "supervisor", "service", "owner"] = "reaper"
     how: Literal["stop", "kill", "crash"] = "crash"
 
+    def __str__(self) -> str:
+        options = {name: getattr(self, name) for name in self.__struct_fields__[1:]}
+        told = [f"{name}={value}" for name, value in options.items() if value != getattr(PLAIN, name)]
+        return " ".join([self.verb, *told])
+
+
+PLAIN: Final = Step("wait")
+
 
 class Program(msgspec.Struct, frozen=True):
     """What is run against which kind of server.
@@ -73,6 +81,7 @@ class Program(msgspec.Struct, frozen=True):
         steps: in order.
         latency: seconds from receipt to result.
         direct: whether the server answers at once, without receipts.
+        careful: whether the server fails what is asked behind failed gradients.
         send_timeout: seconds for which a request is repeated.
         shared: whether the supervisor is the user's own.
         heals: whether the network is mended before the last stop.
@@ -81,24 +90,51 @@ class Program(msgspec.Struct, frozen=True):
     steps: Sequence[Step]
     latency: float = 0.0
     direct: bool = False
+    careful: bool = True
     send_timeout: float = 30.0
     shared: bool = False
     heals: bool = True
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={getattr(self, name)}" for name in self.__struct_fields__[1:])
+
+
+_REACHES: Final[dict[Verb, tuple[str, ...]]] = {
+    "forward": ("forward", "result:forward"),
+    "forward_backward": ("forward_backward", "result:forward_backward"),
+    "optim_step": ("optim_step", "result:optim_step"),
+    "save": ("save_weights", "result:save_weights"),
+    "save_sampler": ("save_weights_for_sampler", "result:save_weights_for_sampler"),
+    "load": ("weights_info", "load_weights", "result:load_weights"),
+    "info": ("get_info",),
+    "sleep": ("session_heartbeat",),
+}
+
+
+def reached(what: Program) -> list[str]:
+    """Return the steps on the wire that a program comes to if all goes well."""
+    labels = ["create_session", "create_model", "result:create_model"]
+    labels += ["unload_model", "result:unload_model", "finish", "session_heartbeat"]
+    for step in what.steps:
+        labels += _REACHES.get(step.verb, ())
+        if step.verb == "create" and step.source is not None:
+            labels += _REACHES["load"]
+        if step.verb == "save" and step.taken:
+            labels.append("checkpoints")
+    return list(dict.fromkeys(labels))
 
 
 def program(seed: int) -> Program:
     """Return the program of ``seed``."""
     rng = random.Random(f"program {seed}")
     clients = rng.choice((1, 1, 1, 2, 2, 3))
-    steps: list[Step] = []
-    for slot in range(clients):
-        steps.append(_create(rng, slot))
-    for _ in range(rng.randint(3, 11)):
-        steps.append(_step(rng, rng.randrange(clients)))
+    steps = [_create(rng, slot) for slot in range(clients)]
+    steps += [_step(rng, rng.randrange(clients)) for _ in range(rng.randint(3, 11))]
     return Program(
         steps,
         latency=rng.choice((0.0, 0.0, 0.5, 3.0, 30.0)),
         direct=rng.random() < 0.15,
+        careful=rng.random() < 0.7,
         send_timeout=rng.choice((10.0, 30.0, 30.0, 100.0)),
         shared=rng.random() < 0.2,
         heals=rng.random() < 0.85,

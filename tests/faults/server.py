@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from faults.plan import FUTURES
+
 EXPIRES_SECONDS: Final = 300.0
 """After how long without a heartbeat a session is swept."""
 
@@ -28,7 +30,7 @@ class Answer(NamedTuple):
     body: Json
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """The server says no; nothing was changed."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -82,10 +84,12 @@ class Server:
     Args:
         latency: seconds from a request's receipt to its result.
         direct: whether results come with the answer instead of a receipt.
+        careful: whether it fails what is asked behind failed gradients, as the embedded engine does.
     """
 
     latency: float = 0.0
     direct: bool = False
+    careful: bool = True
     sessions: dict[str, Session] = field(default_factory=dict[str, Session])
     models: dict[str, Model] = field(default_factory=dict[str, Model])
     checkpoints: dict[str, Json] = field(default_factory=dict[str, Json])
@@ -98,7 +102,11 @@ class Server:
         self._keys: dict[str, str] = {}
         self._bodies: dict[tuple[str, int], tuple[str, str]] = {}
         for name in ("base", "broken"):
-            self.checkpoints[f"tinker://{RUN}/weights/{name}"] = {"chain": 1, "metadata": None, "broken": name != "base"}
+            self.checkpoints[f"tinker://{RUN}/weights/{name}"] = {
+                "chain": 1,
+                "metadata": None,
+                "broken": name != "base",
+            }
 
     def label(self, path: str, body: Json) -> str:
         """Name the step that a request belongs to; a poll is ``result:<what it asks for>``."""
@@ -114,7 +122,7 @@ class Server:
         self.sweep(now)
         try:
             return Answer(200, self._answer(path, body, key, now, doom))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return refusal.answer
 
     def sweep(self, now: float) -> None:
@@ -142,33 +150,38 @@ class Server:
         return 0.0 if future is None else max(0.0, future.ready - now)
 
     def _answer(self, path: str, body: Json, key: str | None, now: float, doom: Doom | None) -> Json:
-        match path:
-            case "/create_session":
-                return self._create_session(str(key), now)
-            case "/session_heartbeat":
-                self._session(body["session_id"]).beat = now
-                return {"type": "session_heartbeat"}
-            case "/create_model":
-                return self._create_model(body, now, doom)
-            case "/unload_model":
-                return self._unload(body["model_id"], now, doom)
-            case "/retrieve_future":
-                return self._retrieve(body["request_id"], now)
-            case "/get_info":
-                model = self._model(body["model_id"])
-                return {"model_id": model.model_id, "model_data": {"model_name": "m"}, "is_lora": True, "lora_rank": 4}
-            case "/weights_info":
-                if body["tinker_path"] not in self.checkpoints:
-                    raise Refusal(404, "there is no such checkpoint")
-                return {"base_model": "m", "is_lora": True, "lora_rank": 4}
-            case "/get_server_capabilities":
-                return {"supported_models": [{"model_name": "m"}]}
-            case _ if path.endswith("/checkpoints"):
-                return self._list(path.split("/")[2])
-            case _ if path.endswith("/finish"):
-                return self._finish(path.split("/")[2])
-            case _:
-                return self._train(path.removeprefix("/"), body, now, doom)
+        what = path.removeprefix("/")
+        if what in FUTURES:
+            return self._begin(what, body, now, doom)
+        if what == "create_session":
+            return self._create_session(str(key), now)
+        if what == "session_heartbeat":
+            self._session(body["session_id"]).beat = now
+            return {"type": "session_heartbeat"}
+        if path.endswith("/finish"):
+            return self._finish(path.split("/")[2])
+        return self._ask(path, body, now)
+
+    def _begin(self, what: str, body: Json, now: float, doom: Doom | None) -> Json:
+        if what == "create_model":
+            return self._create_model(body, now, doom)
+        if what == "unload_model":
+            return self._unload(body["model_id"], now, doom)
+        return self._train(what, body, now, doom)
+
+    def _ask(self, path: str, body: Json, now: float) -> Json:
+        if path == "/retrieve_future":
+            return self._retrieve(body["request_id"], now)
+        if path == "/get_info":
+            model = self._model(body["model_id"])
+            return {"model_id": model.model_id, "model_data": {"model_name": "m"}, "is_lora": True, "lora_rank": 4}
+        if path == "/weights_info":
+            if body["tinker_path"] not in self.checkpoints:
+                raise RefusalError(404, "there is no such checkpoint")
+            return {"base_model": "m", "is_lora": True, "lora_rank": 4}
+        if path.endswith("/checkpoints"):
+            return self._list(path.split("/")[2])
+        raise RefusalError(404, "there is no such endpoint")
 
     # Sessions and models
 
@@ -182,13 +195,13 @@ class Server:
     def _session(self, session_id: str) -> Session:
         session = self.sessions.get(session_id)
         if session is None or session.state != "live":
-            raise Refusal(410, "this session has ended")
+            raise RefusalError(410, "this session has ended")
         return session
 
     def _finish(self, session_id: str) -> Json:
         session = self.sessions.get(session_id)
         if session is None or session.state == "expired":
-            raise Refusal(410, "this session has ended")
+            raise RefusalError(410, "this session has ended")
         self._end(session, "finished")
         return {}
 
@@ -209,13 +222,13 @@ class Server:
             self.models[model_id] = model
         elif model.create != create:
             self.breaches.append(f"{model_id} was created with two bodies")
-            raise Refusal(409, "another body under this model_seq_id")
+            raise RefusalError(409, "another body under this model_seq_id")
         return self._receipt(model.receipt, model_id)
 
     def _model(self, model_id: str) -> Model:
         model = self.models.get(model_id)
         if model is None or not model.live:
-            raise Refusal(410 if model is not None else 404, "there is no such model")
+            raise RefusalError(410 if model is not None else 404, "there is no such model")
         return model
 
     def _unload(self, model_id: str, now: float, doom: Doom | None) -> Json:
@@ -238,16 +251,16 @@ class Server:
         if known is not None:
             if known[0] != found:
                 self.breaches.append(f"{model_id} #{seq_id} carries two bodies")
-                raise Refusal(400, "another body under this seq_id")
+                raise RefusalError(400, "another body under this seq_id")
             return self._receipt(known[1])
         model = self._model(model_id)
         if seq_id != model.done + 1:
             self.breaches.append(f"{model_id} #{seq_id} came after #{model.done}: a gap")
-            raise Refusal(400, f"seq_id {seq_id} came where {model.done + 1} was due")
+            raise RefusalError(400, f"seq_id {seq_id} came where {model.done + 1} was due")
         if kind == "load_weights" and seq_id != 1:
-            raise Refusal(400, "a load is a model's first request")
+            raise RefusalError(400, "a load is a model's first request")
         if kind.startswith("save") and not body.get("overwrite") and self._path(kind, body) in self.checkpoints:
-            raise Refusal(409, "a checkpoint of this name exists")
+            raise RefusalError(409, "a checkpoint of this name exists")
         model.done = seq_id
         result = self._execute(model, kind, body) if doom is None else failure(doom)
         ok = "error" not in result
@@ -259,9 +272,10 @@ class Server:
 
     def _execute(self, model: Model, kind: str, body: Json) -> Json:
         tag = tag_of(kind, body)
-        if kind != "forward" and kind != "forward_backward" and model.poisoned:
+        passes = kind in {"forward", "forward_backward"}
+        if model.poisoned and self.careful and not passes:
             return failure("failed_server")
-        if kind in ("forward", "forward_backward"):
+        if passes:
             data = body[f"{kind}_input"]["data"]
             if kind == "forward_backward":
                 model.pending = zlib.crc32(f"{model.pending} {tag} {len(data)}".encode())
@@ -314,7 +328,7 @@ class Server:
     def _retrieve(self, request_id: str, now: float) -> Json:
         future = self.futures.get(request_id)
         if future is None:
-            raise Refusal(404, "there is no such request")
+            raise RefusalError(404, "there is no such request")
         if future.ready > now:
             return {"type": "try_again", "request_id": request_id, "queue_state": "active"}
         return future.result
