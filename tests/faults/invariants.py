@@ -22,12 +22,24 @@ NUMBERED: Final = frozenset({*TAGGED.values()})
 OWN_ENDS: Final = frozenset({"await_timeout", "cancelled", "actor_dead", "actor_crashed"})
 """Kinds by which a wait ends, whatever becomes of the request."""
 
-DOUBTFUL: Final = frozenset({"suspect", "session_lost"})
+DOUBTFUL: Final = frozenset({"suspect", "session_lost", "without_model"})
 
 
 def broken_laws(outcome: Outcome) -> list[str]:
     """Return a sentence for each law that ``outcome`` breaks."""
-    laws = (_trouble, _answers, _times, _executions, _results, _order, _gradients, _suspects, _leaks, _endings)
+    laws = (
+        _trouble,
+        _answers,
+        _times,
+        _executions,
+        _results,
+        _order,
+        _gradients,
+        _barriers,
+        _suspects,
+        _leaks,
+        _endings,
+    )
     return [sentence for law in laws for sentence in law(outcome)]
 
 
@@ -126,9 +138,26 @@ def _gradients(outcome: Outcome) -> Iterator[str]:
                 yield f"{name(call)} was answered Ok behind the half-done {name(earlier)}"
 
 
+def _barriers(outcome: Outcome) -> Iterator[str]:
+    """What is asked behind a load that succeeded runs in a model that nothing before it has touched."""
+    models: dict[int, set[str]] = {}
+    for execution in _tagged(outcome):
+        models.setdefault(execution.tag, set()).add(execution.model_id)
+    for load in outcome.calls:
+        if load.step.verb != "load" or not isinstance(load.result, Ok):
+            continue
+        own = [call for call in outcome.calls if call.client == load.client]
+        before = set[str]().union(*(models.get(call.number, set()) for call in own if call.number < load.number))
+        for call in own:
+            if call.number > load.number and before & models.get(call.number, set()):
+                yield f"{name(call)} was asked behind {name(load)} and ran in the old model"
+
+
 def _suspects(outcome: Outcome) -> Iterator[str]:
     for call in outcome.calls:
         if call.client is None or not isinstance(call.result, Err):
+            continue
+        if call.step.verb == "load":  # the client goes on with its old model
             continue
         doubt = call.result.error.kind == "client_suspect" or (
             outcome_of(call) == "unknown" and call.result.error.kind not in OWN_ENDS

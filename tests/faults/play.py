@@ -218,7 +218,7 @@ class _Player:
             case "save_sampler":
                 return messages.SaveWeightsForSampler(f"p{tag}", await_timeout=limit)
             case "load":
-                return messages.LoadState(self._path(step), step.optimizer, await_timeout=limit)
+                return messages.LoadState(self._path(step), step.optimizer, step.release_first, await_timeout=limit)
             case "info":
                 return messages.GetInfo(await_timeout=limit)
             case _:

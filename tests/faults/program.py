@@ -36,6 +36,7 @@ class Step(msgspec.Struct, frozen=True):
         slot: of which client.
         source: from which checkpoint, for creates and loads; None makes a fresh client.
         optimizer: with its optimizer.
+        release_first: whether a load gives the old model back before.
         rows: datums of a pass; more than ``play.CHUNK`` make several requests.
         taken: whether a save uses a name that another may have used.
         await_timeout: seconds for the operation.
@@ -53,6 +54,7 @@ class Step(msgspec.Struct, frozen=True):
     slot: int = 0
     source: Source | None = None
     optimizer: bool = False
+    release_first: bool = False
     rows: int = 1
     taken: bool = False
     await_timeout: float | None = None
@@ -150,7 +152,7 @@ def _step(rng: random.Random, slot: int) -> Step:
             return _create(rng, slot)
         case "load":
             source: Source = rng.choice(("base", "saved", "saved", "broken", "missing"))
-            return _patient(rng, Step("load", slot, source=source, optimizer=rng.random() < 0.5))
+            return _patient(rng, Step("load", slot, source, rng.random() < 0.5, rng.random() < 0.3))
         case "info" | "unload":
             return _patient(rng, Step(verb, slot))
         case "sleep":
