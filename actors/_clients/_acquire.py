@@ -47,7 +47,7 @@ async def open_session(transport: Transport, session: Session) -> str:
     """
     async with session.lock:
         if session.session_id is None:
-            session.asked = True
+            asked_before, session.asked = session.asked, True
             request = wire.CreateSessionRequest(
                 tags=session.tags,
                 user_metadata=dict[str, Any](session.user_metadata),
@@ -62,7 +62,7 @@ async def open_session(transport: Transport, session: Session) -> str:
                 headers={"x-idempotency-key": session.idempotency_key},
             )
             if isinstance(sent, Refused):
-                session.asked = False
+                session.asked = asked_before  # an attempt of an earlier call may have arrived
             if not isinstance(sent, Accepted):
                 raise sent.error
             session.session_id = wire.decode(sent.body, wire.CreateSessionReply).session_id
@@ -80,7 +80,7 @@ async def open_model(transport: Transport, lease: Lease) -> str:
     """
     async with lease.lock:
         if lease.model_id is None:
-            lease.asked = True
+            asked_before, lease.asked = lease.asked, True
             request = wire.CreateModelRequest(
                 session_id=lease.session.session_id or "",
                 model_seq_id=lease.model_seq_id,
@@ -91,7 +91,7 @@ async def open_model(transport: Transport, lease: Lease) -> str:
             body = wire.encode(request)
             sent = await transport.send("/api/v1/create_model", body, what="create_model", observe=no_one)
             if isinstance(sent, Refused):
-                lease.asked = False
+                lease.asked = asked_before
             if not isinstance(sent, Accepted):
                 raise sent.error
             raw = sent.body
@@ -126,10 +126,7 @@ async def release(transport: Transport, lease: Lease) -> bool:
             confirmed = await unload(transport, lease.model_id, patience=UNLOAD_SECONDS)
         except TinkexError as error:
             failure = error
-    try:
-        confirmed = await finish_session(transport, lease.session) or confirmed
-    except TinkexError as error:
-        failure = error
+    confirmed = await finish_session(transport, lease.session) or confirmed
     if failure is not None and not confirmed:
         raise failure
     return confirmed
