@@ -203,7 +203,7 @@ def _leaks(outcome: Outcome) -> Iterator[str]:
     for session_id in sessions:
         if not _hindered(outcome):
             yield f"session {session_id} was left on a healthy server"
-        elif not known & {session_id, None} and not any(label == "finish" for _, label in outcome.network.hits):
+        elif not known & {session_id, None}:
             yield f"session {session_id} was left on the server, and its client believes that it is gone"
     for model_id in models:
         if not known & {model_id, model_id.split(":")[0]}:
@@ -219,7 +219,8 @@ LIES: Final = frozenset(
         for kind in ("server_404", "server_410", "portal_json", "empty")
         for label in ("unload_model", "result:unload_model", "finish", "session_heartbeat")
     ]
-    + [("server_400", "result:create_model"), ("server_409", "result:create_model")]
+    + [(kind, "create_model") for kind in ("server_404", "server_410")]
+    + [(kind, "result:create_model") for kind in ("server_400", "server_409")]
 )
 """What says that a session or a model is gone where it is not: nobody can know better."""
 

@@ -84,7 +84,7 @@ def case(label: str, fault: Fault) -> Case:
         else step
         for step in scenario.steps
     )
-    return Case(1, Program(owned), (*scenario.already, fault))
+    return Case(1, Program(owned, send_timeout=300.0), (*scenario.already, fault))
 
 
 class Row(NamedTuple):

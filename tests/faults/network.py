@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, NoReturn, cast
 import httpx
 import msgspec
 
-from faults.plan import ATTEMPT_FAULTS, RESULT_FAULTS, Fault
+from faults.plan import ATTEMPT_FAULTS, LOCAL_FAULTS, RESULT_FAULTS, SERVER_FAULTS, Fault
 from faults.server import Answer, Doom, Server, digest
 
 PREFIX: Final = "/api/v1"
@@ -84,7 +84,7 @@ class Network(httpx.AsyncBaseTransport):
         self.note(f"{label}#{delivery.count} {body.get('seq_id', '')} {' '.join(fault.kind for fault in struck)}")
         for fault in struck:
             self.hits.append((fault.kind, label))
-            if fault.kind not in ATTEMPT_FAULTS:
+            if fault.kind in LOCAL_FAULTS or fault.kind in SERVER_FAULTS:
                 self.act(fault.kind, delivery)
         doom = next((fault.kind for fault in struck if fault.kind in RESULT_FAULTS), None)
         exchange = _Exchange(self, request, path, body, cast("Doom | None", doom))
