@@ -194,12 +194,13 @@ class Pipeline:
     def _on_accepted(self, operation: Operation, part: Part, body: bytes) -> None:
         try:
             request_id = future_of(body, operation.name)
-        except TinkexError as error:
+            value = None if request_id is not None else part.decode(body)
+        except TinkexError as error:  # a success that is not the API's: a proxy's, say
             self._react(self.sequence.lose(operation, error))
             return
         answers = self.sequence.accept(operation, part, request_id)
         if request_id is None:
-            answers += self._read(operation, part, body)
+            answers += self.sequence.finish(operation, part, value)
         self._react(answers)
 
     # Waiting for results
@@ -254,7 +255,7 @@ class Pipeline:
         try:
             value = part.decode(body)
         except TinkexError as error:
-            return self.sequence.fail(operation, error)
+            return self.sequence.lose(operation, error)
         return self.sequence.finish(operation, part, value)
 
     def _prove(self, operation: Operation, part: Part, error: TinkexError) -> None:

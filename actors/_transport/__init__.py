@@ -4,7 +4,7 @@ from tinkex.actors._transport._answers import Answer, Done, Failed, Pending, Res
 from tinkex.actors._transport._backoff import full_jitter, retry_after
 from tinkex.actors._transport._courtesy import Courtesy, Limits, Observe, share_courtesy
 from tinkex.actors._transport._departure import Departure
-from tinkex.actors._transport._faults import conflict
+from tinkex.actors._transport._faults import conflict, own_words
 from tinkex.actors._transport._http import Attempt, Http, HttpReply, Lost, NotSent
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown, Verdict
 from tinkex.actors._transport._transport import Transport, future_of
@@ -35,6 +35,7 @@ __all__ = [
     "conflict",
     "full_jitter",
     "future_of",
+    "own_words",
     "read_answer",
     "retry_after",
     "share_courtesy",
