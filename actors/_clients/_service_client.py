@@ -28,7 +28,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import Down
 from tinkex.actors._runtime._log import log
 from tinkex.actors._supervision._supervisor import Supervisor
-from tinkex.actors._transport import Transport
+from tinkex.actors._transport import Transport, profile_of
 from tinkex.protocol import ChildSpec, Ok, Result, messages
 from tinkex.protocol.replies import (
     ActorStatus,
@@ -69,6 +69,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             send_timeout=settings.send_timeout,
             http_transport=self.runtime.http_transport,
             rng=self.runtime.new_random(),
+            profile=profile_of(self.runtime, settings.base_url),
         )
         self._book = LeaseBook()
         self._release = Releaser(self._transport, self._book, self.runtime.io)

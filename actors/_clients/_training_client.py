@@ -16,6 +16,7 @@ from tinkex.actors._clients._requests import (
     save_state,
     save_weights_for_sampler,
 )
+from tinkex.actors._clients._restore import Restored, Source, restore
 from tinkex.actors._clients._steps import (
     at_step,
     get_info,
@@ -48,11 +49,9 @@ State = Literal["starting", "ready", "unloading", "unloaded", "session_lost", "s
 
 
 class Boot(Request[str], frozen=True):
-    """Make the lease real and load ``path`` into it, where one is given; asked once, by the ServiceClient."""
+    """Make the lease real and load ``source`` into it, where one is given; asked once, by the ServiceClient."""
 
-    path: str | None = None
-    optimizer: bool = False
-    weights_access_token: str | None = None
+    source: Source | None = None
 
 
 class TrainingClient(ClientActor[TrainingClientProxy]):
@@ -166,36 +165,38 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
                 self._open_model(boot)
 
     def _open_model(self, boot: Boot) -> None:
-        self.run_io("create_model", open_model(self._transport, self._lease), partial(self._model_opened, boot))
+        if boot.source is None:
+            self.run_io("create_model", open_model(self._transport, self._lease), self._model_opened)
+        else:
+            self.run_io("restore", restore(self._transport, self._lease, boot.source), self._restored)
 
-    def _model_opened(self, boot: Boot, result: Result[str]) -> None:
+    def _model_opened(self, result: Result[str]) -> None:
         match result:
             case Err(error):
                 self._boot.settle(Err(at_step(error, "create_model")))
             case Ok(model_id):
-                self._log = self._log.bind(session_id=self._lease.session.session_id, model_id=model_id)
-                self._pipeline = Pipeline(
-                    self,
-                    self._transport,
-                    model_id,
-                    self._lease.session.session_id or "",
-                    settled=self._maybe_drained,
-                    session_lost=self._lose_session,
-                    log=self._log,
-                )
-                if boot.path is None:
-                    self._ready(model_id)
-                else:
-                    load = messages.LoadState(boot.path, boot.optimizer)
-                    operation = load_state(self._next(), model_id, load, self._now(), boot.weights_access_token)
-                    self._pipeline.enqueue(operation, partial(self._loaded, model_id))
+                self._begin(model_id, next_seq_id=1)
 
-    def _loaded(self, model_id: str, result: Result[LoadedState]) -> None:
+    def _restored(self, result: Result[Restored]) -> None:
         match result:
             case Err(error):
-                self._boot.settle(Err(at_step(error, "load_weights")))
-            case Ok():
-                self._ready(model_id)
+                self._boot.settle(Err(error))
+            case Ok(restored):
+                self._begin(restored.model_id, restored.next_seq_id)
+
+    def _begin(self, model_id: str, next_seq_id: int) -> None:
+        self._log = self._log.bind(session_id=self._lease.session.session_id, model_id=model_id)
+        self._pipeline = Pipeline(
+            self,
+            self._transport,
+            model_id,
+            self._lease.session.session_id or "",
+            settled=self._maybe_drained,
+            session_lost=self._lose_session,
+            log=self._log,
+        )
+        self._pipeline.sequence.next_seq_id = next_seq_id
+        self._ready(model_id)
 
     def _ready(self, model_id: str) -> None:
         self._state = "ready"

@@ -101,6 +101,8 @@ class Sending:
             return self._give_up(error)
         if reply.status in (425, 429):
             return self._wait_out(reply, error, now, wall)
+        if reply.status == 501 and own_words(reply) is not None:
+            return self._give_up(error)  # it does not know the request, so it did not run
         if reply.status == 408 or reply.status >= 500:
             self.ambiguous = True
             self.failures += 1

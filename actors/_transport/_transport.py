@@ -10,10 +10,11 @@ import msgspec
 
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
-from tinkex.actors._transport._answers import Done, Failed, Pending, ResultLost, read_answer
+from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
 from tinkex.actors._transport._backoff import full_jitter
 from tinkex.actors._transport._faults import not_in_time
 from tinkex.actors._transport._http import Attempt, Http, HttpReply
+from tinkex.actors._transport._profile import ServerProfile
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown
 from tinkex.protocol import ApiKey, TinkexError, wire
 
@@ -39,6 +40,7 @@ class Transport:
         send_timeout: seconds for which a request is repeated, None for ever.
         rng: the jitter's source.
         http_transport: where bytes go instead of the network, for tests.
+        profile: what was found out about the server, shared by all who ask it; None to find out anew.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Transport:
         send_timeout: float | None,
         rng: random.Random,
         http_transport: "httpx.AsyncBaseTransport | None" = None,
+        profile: ServerProfile | None = None,
     ) -> None:
         """Keep what is needed; nothing is sent."""
         self.base_url = base_url
+        self.profile = profile if profile is not None else ServerProfile()
         self.send_timeout = send_timeout
         self._http = Http(base_url, api_key, http_transport)
         self._clock = clock
@@ -87,7 +91,13 @@ class Transport:
             observe("sending", None)
 
     async def poll(
-        self, request_id: str, *, what: str, observe: Observe, patience: float | None = None
+        self,
+        request_id: str,
+        *,
+        what: str,
+        observe: Observe,
+        patience: float | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Done | Failed | ResultLost:
         """Ask for the result of ``request_id`` until there is one; at most one poll is open at a time.
 
@@ -96,10 +106,13 @@ class Transport:
         started = self._clock.monotonic()
         body = msgspec.json.encode({"request_id": request_id, "allow_metadata_only": False})
         failures = 0
+        polling = Polling(what)
         while True:
             begun = self._clock.monotonic()
-            attempt = await self._exchange("POST", "/api/v1/retrieve_future", body, read_seconds=POLL_READ_SECONDS)
-            answer = read_answer(what, attempt, self._clock.time())
+            attempt = await self._exchange(
+                "POST", "/api/v1/retrieve_future", body, read_seconds=POLL_READ_SECONDS, headers=headers
+            )
+            answer = polling.read(attempt, self._clock.monotonic(), self._clock.time())
             if not isinstance(answer, Pending):
                 return answer
             if patience is not None and self._clock.monotonic() - started >= patience:
@@ -111,6 +124,19 @@ class Transport:
                 await self._clock.sleep(answer.delay)
             elif failures:
                 await self._clock.sleep(full_jitter(failures, self._rng))
+
+    async def result(
+        self, accepted: bytes, *, what: str, observe: Observe, patience: float | None = None
+    ) -> Done | Failed | ResultLost:
+        """Return the result of a request that was answered ``accepted``: polled for, or in that answer itself.
+
+        Raises:
+            TinkexError: kind ``protocol``, where the answer cannot be read.
+        """
+        request_id = future_of(accepted, what)
+        if request_id is None:
+            return read_inline(what, accepted)
+        return await self.poll(request_id, what=what, observe=observe, patience=patience)
 
     async def call(
         self,
