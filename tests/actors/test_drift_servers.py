@@ -1,5 +1,6 @@
 """One program, and servers that differ: what each can do is found out at run time, once, and remembered."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,85 @@ def test_a_capability_that_nobody_needs_is_not_asked_for() -> None:
     with client(server) as ref:
         assert base_model(ref) == "m"
     assert [path for path, _ in server.seen] == ["/get_server_capabilities"]
+
+
+def test_a_failure_that_comes_with_the_answer_is_no_success() -> None:
+    class Inline(Scripted):
+        def optim_step(self, body: Any) -> httpx.Response:
+            super().optim_step(body)
+            return self.failure("boom")
+
+    with client(Inline()) as ref:
+        training = create(ref)
+        failed = training.ask(messages.OptimStep(AdamParams()))
+        assert isinstance(failed, Err)
+        assert "boom" in failed.error.message
+        assert training.ask(messages.SaveState("after")).is_ok
+
+
+def test_a_failed_pass_that_comes_with_the_answer_makes_the_client_suspect() -> None:
+    class Inline(Scripted):
+        def run_pass(self, path: str, media: str, raw: bytes) -> httpx.Response:
+            super().run_pass(path, media, raw)
+            return self.failure("boom")
+
+    with client(Inline()) as ref:
+        training = create(ref)
+        behind = [training.ask(messages.ForwardBackward(data()), block=False)]
+        behind.append(training.ask(messages.OptimStep(AdamParams()), block=False))  # type: ignore[arg-type]
+        kinds = [reply.get(timeout=20).error.kind for reply in behind]  # type: ignore[union-attr]
+        assert kinds == ["request_failed", "client_suspect"]
+
+
+def test_a_result_in_protobuf_that_is_none_of_a_pass_is_a_protocol_error() -> None:
+    class Odd(Scripted):
+        def optim_step(self, body: Any) -> httpx.Response:
+            odd = httpx.Response(200, content=b"\x0a\x00", headers={"content-type": PROTOBUF})
+            return self.numbered(body, json.dumps(body).encode(), odd)
+
+        def in_json(self, stored: httpx.Response) -> httpx.Response:
+            return stored
+
+    with client(Odd()) as ref:
+        odd = create(ref).ask(messages.OptimStep(AdamParams()))
+        assert isinstance(odd, Err)
+        assert odd.error.kind == "protocol"
+
+
+class ProtobufOnly(httpx.AsyncBaseTransport):
+    """The way to an engine, which refuses passes in JSON as the hosted service does."""
+
+    def __init__(self) -> None:
+        self.results: list[str] = []
+        self._inner = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if "/forward" in request.url.path and request.headers["content-type"] != PROTOBUF:
+            return reply(415, {"detail": "protobuf only"})
+        response = await self._inner.handle_async_request(request)
+        if request.url.path.endswith("/retrieve_future"):
+            self.results.append(response.headers["content-type"])
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def test_our_engine_computes_the_same_to_the_bit_in_either_form(tmp_path: Path) -> None:
+    def trained(ref: ServiceClientRef) -> list[Any]:
+        training = create(ref)
+        seen: list[Any] = []
+        for _ in range(3):
+            output = training.ask(messages.ForwardBackward(data(rows=2))).unwrap()
+            seen.append((output.metrics["loss:sum"], [item["logprobs"].tolist() for item in output.loss_fn_outputs]))
+            assert training.ask(messages.OptimStep(AdamParams(learning_rate=1e-2))).is_ok
+        ahead = training.ask(messages.Forward(data(), loss_fn="cross_entropy")).unwrap()
+        return [*seen, ahead.metrics["loss:sum"]]
+
+    with engine_process(tmp_path) as url:
+        with client(None, url) as ref:
+            in_json = trained(ref)
+        way = ProtobufOnly()
+        with client(way, url) as ref:
+            assert trained(ref) == in_json
+        assert any(PROTOBUF in media for media in way.results)
