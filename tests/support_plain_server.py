@@ -1,15 +1,22 @@
 """The wire's promises in a few lines, for seeded worlds, where a real server has no place: it never fails or delays."""
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import httpx
 
 
 class PlainServer(httpx.AsyncBaseTransport):
-    """Answers at once, each number once; faults are ``support_clients.Faults``' to add."""
+    """Answers at once, each number once; faults are ``support_clients.Faults``' to add.
 
-    def __init__(self) -> None:
+    ``immediate`` gives the result of a numbered request in place of a receipt for it.
+    """
+
+    def __init__(self, *, immediate: bool = False) -> None:
+        self.executed: dict[str, list[int]] = {}
+        self._immediate = immediate
         self.models: set[str] = set()
         self.sessions: dict[str, str] = {}
         self._futures: dict[str, dict[str, Any]] = {}
@@ -45,10 +52,48 @@ class PlainServer(httpx.AsyncBaseTransport):
         key = (body["model_id"], body["seq_id"])
         if key not in self._known:
             result: dict[str, Any] = {"metrics": {}, "path": f"tinker://{body['model_id']}{path}"}
+            if path in {"/forward", "/forward_backward"}:
+                result |= {"loss_fn_output_type": "t", "loss_fn_outputs": [{}] * len(body[f"{path[1:]}_input"]["data"])}
+            self.executed.setdefault(body["model_id"], []).append(body["seq_id"])
             self._known[key] = self._store(result)
-        return {"request_id": self._known[key]}
+        return self._futures[self._known[key]] if self._immediate else {"request_id": self._known[key]}
 
     def _store(self, result: dict[str, Any]) -> str:
         request_id = f"r{len(self._futures)}"
         self._futures[request_id] = result
         return request_id
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """A server behind a gate: while it is shut, requests with a number wait in front of it."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self._open = threading.Event()
+        self._open.set()
+        self._waiting: list[asyncio.Future[None]] = []
+        self.reached = threading.Event()
+
+    def shut(self) -> None:
+        """Let no numbered request pass from now on."""
+        self._open.clear()
+
+    def open(self) -> None:
+        """Let those pass that wait, and all others. Any thread."""
+        self._open.set()
+        for waiting in tuple(self._waiting):
+            waiting.get_loop().call_soon_threadsafe(_pass, waiting)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if b'"seq_id"' in await request.aread() and not self._open.is_set():
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            self.reached.set()
+            if not self._open.is_set():  # else nobody may have seen that it waits
+                await waiting
+        return await self._inner.handle_async_request(request)
+
+
+def _pass(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)

@@ -211,8 +211,10 @@ def test_a_stop_waits_no_longer_than_the_work_takes(state: str, seed: int) -> No
 # A create, at each of its steps
 
 CREATE = ("/weights_info", "/create_session", "/create_model", "/load_weights")
-STEPS = [(step, way) for step in CREATE for way in ("hold", "busy")]
-STEPS += [("/retrieve_future", way) for way in ("hold", "busy", "pending", "hold-load")]
+STEPS = [
+    *((step, way) for step in CREATE for way in ("hold", "busy")),
+    *(("/retrieve_future", way) for way in ("hold", "busy", "pending", "hold-load")),
+]
 steps = pytest.mark.parametrize(("step", "way"), STEPS)
 
 
