@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import random
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from tinkex.actors._runtime._clock import Clock, SystemClock
 from tinkex.actors._runtime._io import IoThread
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import threading
 
     import httpx
+
+V = TypeVar("V")
 
 
 class Scheduler(Threads, Protocol):
@@ -66,6 +68,12 @@ class Runtime:
         self.io = io if io is not None else IoThread()
         self.scheduler = scheduler
         self.http_transport = http_transport
+        self._parts: dict[Callable[[Runtime], Any], Any] = {}
+
+    def part(self, make: "Callable[[Runtime], V]") -> V:
+        """Return what ``make`` made for this runtime, the same at every call. Any thread."""
+        found = self._parts.get(make)
+        return cast("V", found if found is not None else self._parts.setdefault(make, make(self)))
 
     @staticmethod
     def current() -> "Runtime":
