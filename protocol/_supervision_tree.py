@@ -36,7 +36,7 @@ class ChildNode(msgspec.Struct, frozen=True):
     """How its actor ended the last time; None if it never has."""
     strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] | None = None
     """Of a supervisor that answered."""
-    children: Sequence["ChildNode"] = ()
+    children: tuple["ChildNode", ...] = ()
     """Of a supervisor, the oldest first."""
     answered: bool = True
     """False for a supervisor that did not tell its children in time, because it is stuck or ended meanwhile."""
@@ -53,7 +53,7 @@ class SupervisionTree(msgspec.Struct, frozen=True):
     """Messages that wait."""
     uptime: float
     """Seconds since its start."""
-    children: Sequence[ChildNode] = ()
+    children: tuple[ChildNode, ...] = ()
     """The oldest first."""
 
     def render(self) -> str:

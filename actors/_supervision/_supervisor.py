@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
+from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import Down, DownReason
 from tinkex.actors._supervision._child import (
     Child,
@@ -320,10 +321,11 @@ class Supervisor(ClientActor[SupervisorProxy]):
         child.stopping = True
         self._events.child_terminating(child)
         child.ref.stop(block=False, reason="shutdown", shutdown=child.spec.shutdown)
-        child.deadline = self.run_after(f"kill {child.spec.id}", child.spec.shutdown, partial(self._kill, child))
+        kill = partial(self._kill, child, child.ref)
+        child.deadline = self.run_after(f"kill {child.spec.id}", child.spec.shutdown, kill)
 
-    def _kill(self, child: Child) -> None:
-        if child.ref is not None and child.ref.kill("killed"):
+    def _kill(self, child: Child, ref: GenRef[Any]) -> None:
+        if ref.kill("killed"):  # never its successor
             self._events.child_killed(child)
 
     def _end(self, reason: DownReason) -> None:

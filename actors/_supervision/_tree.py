@@ -64,6 +64,6 @@ def with_those_below(node: ChildNode, answer: Result[SupervisionTree] | None) ->
 
 def complete(
     nodes: Mapping[str, ChildNode], asked: Mapping[str, object], answers: Mapping[str, Result[SupervisionTree]]
-) -> list[ChildNode]:
+) -> tuple[ChildNode, ...]:
     """Return the nodes, those of the supervisors that were ``asked`` with what they answered."""
-    return [with_those_below(node, answers.get(who)) if who in asked else node for who, node in nodes.items()]
+    return tuple(with_those_below(node, answers.get(who)) if who in asked else node for who, node in nodes.items())

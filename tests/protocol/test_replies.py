@@ -37,7 +37,7 @@ GOOD: list[Any] = [
     replies.ChildCounts(2, 1, 0, 1),
     replies.ChildStopped("id"),
     NODE,
-    replies.SupervisionTree("Supervisor", "urn:uuid:2", "one_for_all", "running", 0, 2.5, [NODE]),
+    replies.SupervisionTree("Supervisor", "urn:uuid:2", "one_for_all", "running", 0, 2.5, (NODE,)),
 ]
 
 
