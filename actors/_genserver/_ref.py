@@ -192,12 +192,13 @@ class GenRef(pykka.ActorRef[Any], Generic[P]):
     def vitals(self) -> Vitals:
         """Look at the actor from outside: it is not asked, and may be stuck. Any thread."""
         inbox = self.actor_inbox
-        state: VitalState = "idle" if inbox.current is None and not inbox.length() else "busy"
+        waiting = inbox.length()
+        state: VitalState = "idle" if inbox.current is None and not waiting else "busy"
         if not self.is_alive():
             state = "dead"
         elif inbox.state != OPEN:
             state = "stopping"
-        return Vitals(state, inbox.length(), self._life.uptime())
+        return Vitals(state, waiting, self._life.uptime())
 
     def exposes(self, name: str) -> bool:
         """Tell whether the actor's proxies may touch ``name``, if it is there."""
