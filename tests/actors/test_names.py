@@ -11,6 +11,7 @@ import pytest
 
 from support_clients import eventually
 from tinkex.actors import ChildSpec, Deferred, GenRef, GenServer, Reply, Supervisor, named, on, whereis
+from tinkex.actors._genserver._mailbox import ActorStop
 from tinkex.actors.testing import SeededScheduler, VirtualClock, runtime
 from tinkex.protocol import Err, Ok, Request, Result, TinkexError, messages
 
@@ -109,6 +110,11 @@ def start(supervisor: GenRef[Any], *arguments: Any, **options: Any) -> GenRef[An
     return ref
 
 
+def advanced(clock: VirtualClock, seconds: float = 10.0) -> bool:
+    clock.advance(seconds)
+    return True
+
+
 def down(supervisor: GenRef[Any], clock: VirtualClock, name: str = "worker") -> GenRef[Any]:
     """Start a child and have it crash twice, so that it is down until the clock is moved."""
     ref = start(supervisor, name=name)
@@ -182,35 +188,53 @@ def test_what_is_sent_while_others_are_delivered_comes_behind_them(
 ) -> None:
     """Each of many threads sends on through the restarts; what each sent arrives in its order."""
     start(supervisor)
-    address, threads = named("worker", while_down="wait"), []
+    address = named("worker", while_down="wait")
     results: dict[int, list[Result[int]]] = {}
 
     def send(first: int) -> None:
         replies = [address.ask(Note(first + number), block=False) for number in range(200)]
         results[first] = [reply.get(timeout=60) for reply in replies]
 
-    with_runtime = _in_this_context()
-    for first in (0, 1000, 2000):
-        threads.append(threading.Thread(target=with_runtime, args=(send, first)))
-        threads[-1].start()
+    threads = [threading.Thread(target=send, args=(first,)) for first in (0, 1000, 2000)]
+    for thread in threads:
+        thread.start()
     for _ in range(5):
-        eventually(lambda: clock.advance(10.0) or whereis("worker")).ask(Crash())
-    eventually(lambda: clock.advance(10.0) or not any(thread.is_alive() for thread in threads), 60)
+        eventually(lambda: advanced(clock) and whereis("worker")).ask(Crash())
+    eventually(lambda: advanced(clock) and not any(thread.is_alive() for thread in threads), 60)
     for answers in results.values():
         delivered = [answer.value for answer in answers if isinstance(answer, Ok)]
         assert delivered == sorted(delivered)
         assert {answer.error.kind for answer in answers if isinstance(answer, Err)} <= {"actor_crashed"}
-    told = eventually(lambda: clock.advance(10.0) or whereis("worker")).ask(Told()).unwrap()
+    told = eventually(lambda: advanced(clock) and whereis("worker")).ask(Told()).unwrap()
     for first in results:
         mine = [number for number in told if first <= number < first + 1000]
         assert mine == sorted(mine)
 
 
-def _in_this_context() -> Any:
-    import contextvars
+class Interrupted(VirtualClock):
+    """Has a message sent, once, amid a delivery: where what is left of an ``await_timeout`` is looked up."""
 
-    here = contextvars.copy_context()
-    return lambda call, *args: here.copy().run(call, *args)
+    armed = False
+
+    def monotonic(self) -> float:
+        if self.armed and whereis("worker"):
+            self.armed = False
+            named("worker", while_down="wait").tell(Note(99))
+        return super().monotonic()
+
+
+def test_what_is_sent_in_the_middle_of_a_delivery_comes_behind_it() -> None:
+    clock = Interrupted()
+    with runtime(clock=clock):
+        supervisor = Supervisor.start(max_restarts=50, max_seconds=100.0)
+        down(supervisor, clock)
+        address = named("worker", while_down="wait")
+        for number in range(3):
+            address.tell(Note(number, await_timeout=100.0))
+        clock.armed = True
+        clock.advance(10.0)
+        eventually(lambda: address.ask(Told()) == Ok([0, 1, 2, 99]))
+        supervisor.stop(timeout=20)
 
 
 @pytest.mark.parametrize("end", ["terminate", "stop", "kill"])
@@ -237,7 +261,7 @@ def test_what_waits_is_answered_when_a_supervisor_gives_up(clock: VirtualClock) 
     down(ref, clock)
     waiting = named("worker", while_down="wait").ask(Note(1), block=False)
     BROKEN.set()
-    eventually(lambda: clock.advance(10.0) or not ref.is_alive())
+    eventually(lambda: advanced(clock) and not ref.is_alive())
     refused(waiting.get(timeout=20))
 
 
@@ -285,7 +309,7 @@ def test_an_await_timeout_ends_the_wait_for_a_name(supervisor: GenRef[Any], cloc
     clock.advance(0.2)
     refused(waiting.get(timeout=20), "await_timeout")
     BROKEN.clear()
-    eventually(lambda: clock.advance(10.0) or whereis("worker"))
+    eventually(lambda: advanced(clock) and whereis("worker"))
     assert named("worker").ask(Told()) == Ok([]), "it is not delivered later"
 
 
@@ -303,7 +327,7 @@ def test_the_actor_gets_what_is_left_of_an_await_timeout(supervisor: GenRef[Any]
     clock.advance(2.0)
     BROKEN.clear()
     clock.advance(1.0)
-    eventually(lambda: clock.advance(0.5) or waiting.done())
+    eventually(lambda: advanced(clock, 0.5) and waiting.done())
     left = waiting.get().unwrap()
     assert left is not None
     assert 0.0 < left <= 7.0
@@ -365,7 +389,7 @@ def test_asks_by_name_have_the_types_of_asks_by_reference(supervisor: GenRef[Any
     with pytest.raises(TinkexError, match="while_down"):
         named("worker", while_down="maybe")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="whereis"):
-        address.tell(pykka.messages._ActorStop())
+        address.tell(ActorStop())
     with pytest.raises(TypeError, match="cannot be pickled"):
         address.__reduce__()
     assert address == named("worker")
@@ -461,7 +485,7 @@ def _program(seed: int) -> tuple[list[str], list[str]]:
             world.start_thread("Waits", lambda: ask("wait", 0)),
             world.start_thread("Fails", lambda: ask("fail", 10)),
             world.start_thread("Crashes", crash),
-            world.start_thread("Ends", lambda: world.run and supervisor.ask(messages.TerminateChild("a"))),
+            world.start_thread("Ends", lambda: supervisor.ask(messages.TerminateChild("a"))),
         ]
         for thread in threads:
             assert world.join(thread)
