@@ -1,10 +1,10 @@
 """Which children of a supervisor are being started again, and how far that has come."""
 
-import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from tinkex.actors._runtime._clock import Timer
+from tinkex.actors._runtime._runtime import Runtime
 from tinkex.actors._supervision._child import Child
 from tinkex.actors._supervision._events import Events
 from tinkex.actors._supervision._policy import Intensity, Strategy, affected, delay
@@ -31,10 +31,6 @@ class Doing(Protocol):
         """Call ``then`` in the supervisor's thread after ``seconds``."""
         ...
 
-    def now(self) -> float:
-        """The monotonic seconds."""
-        ...
-
 
 class Restarts:
     """Children that are to be started again, once those among them that run are stopped and a wait is over.
@@ -45,7 +41,7 @@ class Restarts:
         events: the supervisor's log.
         strategy: who goes with a child that failed.
         intensity: how often is too often.
-        source: of the jitter.
+        runtime: its clock, and its randomness for the jitter.
     """
 
     def __init__(
@@ -55,7 +51,7 @@ class Restarts:
         events: Events,
         strategy: Strategy,
         intensity: Intensity,
-        source: random.Random,
+        runtime: Runtime,
     ) -> None:
         """Begin with nothing to do."""
         self._doing: Final = doing
@@ -63,7 +59,8 @@ class Restarts:
         self._events: Final = events
         self._strategy: Final[Strategy] = strategy
         self._intensity: Final = intensity
-        self._random: Final = source
+        self._clock: Final = runtime.clock
+        self._random: Final = runtime.new_random()
         self._plan: Final[set[str]] = set()
         self._pause: Timer | None = None
 
@@ -91,7 +88,7 @@ class Restarts:
 
     def begin(self, failed: Child) -> None:
         """Have a child that failed started again, and those that go with it, unless that was too often."""
-        if not self._intensity.allows(self._doing.now()):
+        if not self._intensity.allows(self._clock.monotonic()):
             self._doing.exhausted(failed)
             return
         self._plan.update(affected(self._strategy, [child.spec.id for child in self._roster], failed.spec.id))
@@ -116,7 +113,7 @@ class Restarts:
             if child not in self or child.ref is not None:
                 continue
             if self._doing.launch(child) is not None:
-                if self._intensity.allows(self._doing.now()):
+                if self._intensity.allows(self._clock.monotonic()):
                     self.go_on()
                 else:
                     self._doing.exhausted(child)

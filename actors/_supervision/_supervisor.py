@@ -65,9 +65,8 @@ class Supervisor(ClientActor[SupervisorProxy]):
         self._max_seconds: Final = max_seconds
         self._events: Final = Events(self.actor_urn)
         self._roster: Final = Roster(names(self.runtime), self._events)
-        self._restarts: Final = Restarts(
-            self, self._roster, self._events, strategy, Intensity(max_restarts, max_seconds), self.runtime.new_random()
-        )
+        intensity = Intensity(max_restarts, max_seconds)
+        self._restarts: Final = Restarts(self, self._roster, self._events, strategy, intensity, self.runtime)
         self._stopping = False
         self._exhausted: str | None = None
         """Why it gives up."""
@@ -134,7 +133,7 @@ class Supervisor(ClientActor[SupervisorProxy]):
 
     def launch(self, child: Child) -> TinkexError | None:
         """Start a child by its specification; return what its init failed with."""
-        error = self._roster.start(child)
+        error = stopping() if self.actor_stopped.is_set() else self._roster.start(child)
         if error is not None or child.ref is None:
             if child not in self._restarts:
                 self._roster.free(child)
@@ -236,16 +235,7 @@ class Supervisor(ClientActor[SupervisorProxy]):
 
     @on(messages.Status)
     def _on_status(self, _message: messages.Status) -> Result[ActorStatus]:
-        return Ok(
-            ActorStatus(
-                actor=self.actor_urn,
-                state="stopping" if self._stopping else "ready",
-                session_id=None,
-                model_id=None,
-                next_seq_id=None,
-                operations=[],
-            )
-        )
+        return Ok(ActorStatus(actor=self.actor_urn, state="stopping" if self._stopping else "ready"))
 
     @on(Down)
     def _on_down(self, message: Down) -> None:
@@ -283,10 +273,6 @@ class Supervisor(ClientActor[SupervisorProxy]):
         self._events.restarts_exhausted(child)
         self._start_nobody_more()
         self._stop_next()
-
-    def now(self) -> float:
-        """See ``Doing``."""
-        return self.runtime.clock.monotonic()
 
     def on_start(self) -> None:
         """Say that it takes children."""
