@@ -14,6 +14,7 @@ from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
 from tinkex.actors._transport import (
     Accepted,
+    Departure,
     Done,
     Exists,
     Failed,
@@ -70,20 +71,27 @@ class Pipeline:
         self._settles: dict[int, Settle] = {}
         self._timers: dict[int, Timer] = {}
         self._send: IoTask[Any] | None = None
+        self._departure = Departure()
         self._polls: dict[tuple[int, int], IoTask[Any]] = {}
         self._doubts = 0
 
     def submit(self, message: Request[Any], operation: Operation) -> Deferred[Any]:
         """Queue ``operation`` for ``message`` and return what its caller waits for."""
         deferred = Deferred[Any]()
+        self.resume(message, operation, deferred, message.await_timeout)
+        return deferred
+
+    def resume(
+        self, message: Request[Any], operation: Operation, deferred: Deferred[Any], seconds: float | None
+    ) -> None:
+        """Queue ``operation`` for a caller who waits already and has ``seconds`` left of his ``await_timeout``."""
         self.enqueue(operation, deferred.settle)
         if not operation.answered:
             abandon = partial(self._abandoned, operation)
             deferred.on_abandon(lambda reason: self._actor.run_soon(operation.name, partial(abandon, reason)))
-            if message.await_timeout is not None:
+            if seconds is not None and message.await_timeout is not None:
                 expire = partial(self._expired, operation, message.await_timeout)
-                self._timers[operation.number] = self._actor.run_after(operation.name, message.await_timeout, expire)
-        return deferred
+                self._timers[operation.number] = self._actor.run_after(operation.name, seconds, expire)
 
     def enqueue(self, operation: Operation, settle: Settle) -> None:
         """Queue ``operation``; ``settle`` is given its result."""
@@ -153,12 +161,14 @@ class Pipeline:
         operation, part, seq_id = send
         if operation.server_time is None:
             operation.server_time = self._transport.server_time
+        self._departure = Departure()
         work = self._transport.send(
             part.path,
             part.encode(seq_id),
             what=operation.name,
             observe=partial(_observe, operation),
             save=operation.save_name is not None,
+            departure=self._departure,
         )
         self._log.debug("sending", operation=operation.name, seq_id=seq_id)
         self._send = self._actor.run_io(
@@ -184,12 +194,13 @@ class Pipeline:
     def _on_accepted(self, operation: Operation, part: Part, body: bytes) -> None:
         try:
             request_id = future_of(body, operation.name)
-        except TinkexError as error:
+            value = None if request_id is not None else part.decode(body)
+        except TinkexError as error:  # a success that is not the API's: a proxy's, say
             self._react(self.sequence.lose(operation, error))
             return
         answers = self.sequence.accept(operation, part, request_id)
         if request_id is None:
-            answers += self._read(operation, part, body)
+            answers += self.sequence.finish(operation, part, value)
         self._react(answers)
 
     # Waiting for results
@@ -244,7 +255,7 @@ class Pipeline:
         try:
             value = part.decode(body)
         except TinkexError as error:
-            return self.sequence.fail(operation, error)
+            return self.sequence.lose(operation, error)
         return self.sequence.finish(operation, part, value)
 
     def _prove(self, operation: Operation, part: Part, error: TinkexError) -> None:
@@ -267,11 +278,22 @@ class Pipeline:
     # Callers who stop waiting
 
     def _expired(self, operation: Operation, seconds: float) -> None:
-        self._react(self.sequence.withdraw(operation, await_timeout(operation.name, seconds, operation.outcome)))
+        self._withdraw(operation, await_timeout(operation.name, seconds, operation.outcome))
 
     def _abandoned(self, operation: Operation, reason: AbandonReason) -> None:
         if reason == "cancelled":
-            self._react(self.sequence.withdraw(operation, cancelled(operation.name, operation.outcome)))
+            self._withdraw(operation, cancelled(operation.name, operation.outcome))
+
+    def _withdraw(self, operation: Operation, error: TinkexError) -> None:
+        """Answer ``operation`` with ``error``; where nothing of it went out, nothing will, and its number is free."""
+        at_door = [part for part in operation.parts if part.state != "unsent"]
+        first = self.sequence.sending is operation and [part.state for part in at_door] == ["sending"]
+        if first and self._send is not None and self._departure.claim():
+            self._send.cancel()
+            self._send = None
+            self._react(self.sequence.refuse(operation, at_door[0], error))
+        else:
+            self._react(self.sequence.withdraw(operation, error))
 
 
 def _observe(operation: Operation, state: str, reason: str | None) -> None:

@@ -8,6 +8,7 @@ import pykka
 
 from tinkex.actors._clients._acquire import finish_all
 from tinkex.actors._clients._creations import Creations
+from tinkex.actors._clients._keeper import Keeper
 from tinkex.actors._clients._lease import LeaseBook
 from tinkex.actors._clients._reaper import Reap, Reaper
 from tinkex.actors._clients._release import Releaser
@@ -28,7 +29,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import Down
 from tinkex.actors._runtime._log import log
 from tinkex.actors._supervision._supervisor import Supervisor
-from tinkex.actors._transport import Transport
+from tinkex.actors._transport import Limits, Transport, share_courtesy
 from tinkex.protocol import ChildSpec, Ok, Result, messages
 from tinkex.protocol.replies import (
     ActorStatus,
@@ -62,6 +63,9 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         super().__init__()
         settings = resolve(options)
         self._settings = settings
+        limits = Limits(settings.max_in_flight, settings.max_bytes_in_flight)
+        courtesy, leave = share_courtesy(self.runtime, settings.base_url, settings.api_key, limits)
+        self.add_finalizer(lambda _reason: leave())
         self._transport = Transport(
             settings.base_url,
             settings.api_key,
@@ -69,6 +73,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             send_timeout=settings.send_timeout,
             http_transport=self.runtime.http_transport,
             rng=self.runtime.new_random(),
+            courtesy=courtesy,
         )
         self._book = LeaseBook()
         self._release = Releaser(self._transport, self._book, self.runtime.io)
@@ -103,9 +108,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self.add_finalizer(self._end_children)
         supervisor.monitor(lambda down: self.run_soon("supervisor down", partial(self._supervisor_down, down)))
         self._start_reaper()
-        self._creations = Creations(
-            self, self._transport, self._settings, self._book, self._release, supervisor, self._log
-        )
+        keeper = Keeper(self._book, self._release, self._settings.tags, self._settings.user_metadata)
+        self._creations = Creations(self, self._transport, self._settings, self._book, keeper, supervisor, self._log)
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from tinkex.actors._runtime._clock import Clock, SystemClock
 from tinkex.actors._runtime._io import IoThread
 from tinkex.actors._runtime._park import Parker
+from tinkex.actors._runtime._shared import Shared
 from tinkex.actors._runtime._threads import OsThreads, Threads
 
 if TYPE_CHECKING:
@@ -68,10 +69,14 @@ class Runtime:
         self.io = io if io is not None else IoThread()
         self.scheduler = scheduler
         self.http_transport = http_transport
+        self.shared = Shared()
         self._parts: dict[Callable[[Runtime], Any], Any] = {}
 
     def part(self, make: "Callable[[Runtime], V]") -> V:
-        """Return what ``make`` made for this runtime, the same at every call. Any thread."""
+        """Return what ``make`` made for this runtime, the same at every call and as long as it lasts. Any thread.
+
+        What is to be freed with its last user is ``shared`` instead.
+        """
         found = self._parts.get(make)
         return cast("V", found if found is not None else self._parts.setdefault(make, make(self)))
 
