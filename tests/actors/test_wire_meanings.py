@@ -76,7 +76,7 @@ SENT: list[tuple[str, int, Any, str]] = [
     ("optim_step", 400, {"error": {"message": "no"}}, "refused user"),
     ("optim_step", 400, {"error": "no", "category": "SERVER"}, "refused server"),
     ("optim_step", 400, HTML, "unknown user"),
-    ("optim_step", 400, b"", "again backing_off"),
+    ("optim_step", 400, b"", "unknown user"),
     ("optim_step", 401, NO, "refused user"),
     ("optim_step", 402, NO, "again paused_billing in 5"),
     ("optim_step", 403, NO, "refused user"),
