@@ -61,11 +61,12 @@ async def open_session(transport: Transport, session: Session) -> str:
                 headers={"x-idempotency-key": session.idempotency_key},
             )
             if isinstance(sent, Refused):
-                session.asked = False
+                session.asked = session.inherited
             if not isinstance(sent, Accepted):
                 raise sent.error
-            session.session_id = wire.decode(sent.body, wire.CreateSessionReply).session_id
-            log().info("session opened", session_id=session.session_id)
+            session_id = session.opened(wire.decode(sent.body, wire.CreateSessionReply).session_id)
+            log().info("session opened", session_id=session_id)
+            return session_id
         return session.session_id
 
 
@@ -90,7 +91,7 @@ async def open_model(transport: Transport, lease: Lease) -> str:
             body = wire.encode(request)
             sent = await transport.send("/api/v1/create_model", body, what="create_model", observe=no_one)
             if isinstance(sent, Refused):
-                lease.asked = False
+                lease.asked = lease.session.inherited
             if not isinstance(sent, Accepted):
                 raise sent.error
             raw = sent.body
@@ -105,7 +106,7 @@ async def open_model(transport: Transport, lease: Lease) -> str:
                 if not isinstance(polled, Done):
                     raise polled.error
                 raw = polled.body
-            lease.model_id = wire.decode(raw, wire.CreateModelResult).model_id
+            return lease.opened(wire.decode(raw, wire.CreateModelResult).model_id)
         return lease.model_id
 
 
@@ -131,6 +132,8 @@ async def release(transport: Transport, lease: Lease) -> bool:
         failure = error
     if failure is not None and not confirmed:
         raise failure
+    if lease.inside and not confirmed:
+        return all([await _release_shared(transport, model) for model in lease.inside])
     return confirmed
 
 
@@ -141,7 +144,7 @@ async def _release_shared(transport: Transport, lease: Lease) -> bool:
         try:
             await open_model(transport, lease)
         except TinkexError as error:
-            if error.status in _GONE:
+            if error.status in (_RELEASED if lease.session.inherited else _GONE):
                 return True
             raise
     return lease.model_id is None or await unload(transport, lease.model_id, patience=UNLOAD_SECONDS)

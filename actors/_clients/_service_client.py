@@ -8,7 +8,7 @@ import pykka
 
 from tinkex.actors._clients._acquire import finish_all
 from tinkex.actors._clients._creations import Creations
-from tinkex.actors._clients._lease import LeaseBook
+from tinkex.actors._clients._leases import Leases
 from tinkex.actors._clients._reaper import Reap, Reaper
 from tinkex.actors._clients._release import Releaser
 from tinkex.actors._clients._service_calls import (
@@ -70,7 +70,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             http_transport=self.runtime.http_transport,
             rng=self.runtime.new_random(),
         )
-        self._book = LeaseBook()
+        self._leases = Leases(settings, self.runtime.clock)
+        self._book = self._leases.book
         self._release = Releaser(self._transport, self._book, self.runtime.io)
         self._given_supervisor = options.get("supervisor")
         self._owns_supervisor = self._given_supervisor is None
@@ -102,6 +103,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self._supervisor = supervisor
         self.add_finalizer(self._end_children)
         supervisor.monitor(lambda down: self.run_soon("supervisor down", partial(self._supervisor_down, down)))
+        self._leases.inherit()
         self._start_reaper()
         self._creations = Creations(
             self, self._transport, self._settings, self._book, self._release, supervisor, self._log
@@ -194,8 +196,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
 
     @on(messages.Leaks)
     def _on_leaks(self, _message: messages.Leaks) -> Result[LeakReport]:
-        now = self.runtime.clock.time()
-        return Ok(LeakReport(leases=[lease.report() for lease in self._book.leaks(now)]))
+        return Ok(LeakReport(leases=self._leases.leaks()))
 
     @on(messages.Status)
     def _on_status(self, _message: messages.Status) -> Result[ActorStatus]:
@@ -250,6 +251,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
 
     def _finished(self) -> None:
         self._state = "finished"
+        self._leases.end()
         self.drained()
 
     def _end_children(self, _reason: str) -> None:
@@ -268,7 +270,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self._finish_elsewhere()
 
     def _finish_elsewhere(self) -> None:
-        self.runtime.io.submit(finish_all(self._transport, self._book), lambda _outcome: None)
+        self.runtime.io.submit(finish_all(self._transport, self._book), lambda _outcome: self._leases.end())
 
     def _start_reaper(self) -> None:
         spec = ChildSpec(self._reaper_id, Reaper, args=(self._transport, self._book), restart="temporary")

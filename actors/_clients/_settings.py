@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,6 +26,7 @@ _TYPES: Final[Mapping[str, Any]] = {
     "user_metadata": Mapping,
     "tags": (list, tuple),
     "allow_insecure": bool,
+    "state_dir": str | os.PathLike,
 }
 _WORDS: Final[Mapping[str, str]] = {
     "base_url": "text",
@@ -33,6 +35,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "user_metadata": "a mapping of text to text",
     "tags": "a list of text",
     "allow_insecure": "True or False",
+    "state_dir": "the path of a folder",
 }
 
 
@@ -63,6 +66,11 @@ class ServiceOptions(TypedDict, total=False):
     allow_insecure: bool
     """Let the key travel over plain http beyond this machine; default False."""
 
+    state_dir: str | os.PathLike[str] | None
+    """A folder of this user's own, made where there is none, in which clients write down what they hold on the server:
+    if this process is killed, the next start with the folder releases it. Default ``TINKEX_STATE_DIR``, else nothing
+    is written; ``""`` is nothing whatever the variable says."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """The resolved options of one service client."""
@@ -73,10 +81,12 @@ class Settings(msgspec.Struct, frozen=True):
     heartbeat_seconds: float
     user_metadata: dict[str, str]
     tags: list[str]
+    state_dir: str | None
+    """An absolute path."""
 
 
 def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings: options first, then ``TINKER_BASE_URL`` and ``TINKER_API_KEY``, then the defaults.
+    """Return the settings: options first, then the variables of ``environ``, then the defaults.
 
     Raises:
         TinkexError: kind ``validation``: what is wrong and what to do.
@@ -93,6 +103,7 @@ def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -
         heartbeat_seconds=_seconds("heartbeat_seconds", options.get("heartbeat_seconds", HEARTBEAT_SECONDS)),
         user_metadata=dict(options.get("user_metadata") or {}),
         tags=list(options.get("tags", ())),
+        state_dir=_resolve_folder(options.get("state_dir"), variables.get("TINKEX_STATE_DIR")),
     )
 
 
@@ -148,6 +159,19 @@ def _resolve_key(api_key: str | ApiKey | None, base_url: str) -> ApiKey:
     if is_loopback(urlsplit(base_url).hostname or ""):
         return ApiKey(LOCAL_API_KEY)
     raise _invalid("no API key: pass api_key= or set TINKER_API_KEY (it begins with tml-)")
+
+
+def _resolve_folder(option: str | os.PathLike[str] | None, variable: str | None) -> str | None:
+    given = variable if option is None else os.fspath(option)
+    if not given:
+        return None
+    try:
+        path = Path(given).expanduser().absolute()
+    except (RuntimeError, TypeError) as error:
+        raise _invalid(f"state_dir {given!r} is no path: {error}") from error
+    if "\0" in given:
+        raise _invalid(f"state_dir {given!r} is no path")
+    return str(path)
 
 
 def _seconds(name: str, value: Any) -> float:
