@@ -26,7 +26,7 @@ _TYPES: Final[Mapping[str, Any]] = {
     "user_metadata": Mapping,
     "tags": (list, tuple),
     "allow_insecure": bool,
-    "state_dir": str | os.PathLike,
+    "state_dir": (str, os.PathLike),
 }
 _WORDS: Final[Mapping[str, str]] = {
     "base_url": "text",
