@@ -1,7 +1,7 @@
-"""A process that has imported the clients and forks one program for each line of JSON: url, state_dir, api_key, fuse, seed.
+"""A process that has imported the clients and forks one program for each line of JSON.
 
-The program trains, saves, resumes, unloads and stops clients until the fuse is out: so many steps of its HTTP exchanges
-from now, counted in the midst of them too, it kills itself with SIGKILL. Each line is answered when the program is dead.
+The program trains, saves, resumes, unloads and stops clients until its fuse is out: so many steps of its HTTP exchanges
+from now, counted in the midst of them too, it kills itself with SIGKILL. Each line is answered when it is dead.
 """
 
 import json

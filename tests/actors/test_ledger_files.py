@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support_ledger import URL, files, held_in, ledger, model, session
@@ -186,8 +187,8 @@ def test_the_file_of_another_server_is_left_and_told_of_only_when_its_process_is
 def test_what_another_machine_or_a_later_version_wrote_is_left_alone(tmp_path: Path, change: Any) -> None:
     with ledger(tmp_path / "s") as other:
         pass
-    fields = {"base_url": URL, "pid": 1, "started": 1, "boot": boot_id(), "host": this_process().host}
-    raw = encode([Header(**{**fields, "tinkex": "9", "at": 1.0, **change}), session("a")])
+    header = Header(URL, 1, 1, boot_id(), this_process().host, "9", 1.0)
+    raw = encode([msgspec.structs.replace(header, **change), session("a")])
     other.path.write_bytes(raw)
     assert found(tmp_path / "s").leases == []
     assert other.path.read_bytes() == raw
@@ -302,6 +303,10 @@ def test_a_forked_child_leaves_the_file_to_its_parent_and_does_not_keep_it_from_
         os.close(end)
 
 
+def unknown(_pid: int) -> None:
+    return None
+
+
 def test_without_locks_a_file_goes_to_one_successor_once_its_process_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,7 +325,7 @@ def test_without_locks_a_file_goes_to_one_successor_once_its_process_is_gone(
     assert found(tmp_path / "s").leases == [], "and is taken"
     estate.ledgers[0].note(SessionReleased("a"))
     assert files(tmp_path / "s") == []
-    monkeypatch.setattr(_process, "start_of", lambda _pid: None)
+    monkeypatch.setattr(_process, "start_of", unknown)
     with pytest.raises(TinkexError, match="locks"):
         open_ledger(str(tmp_path / "s"), URL, 0.0)
     assert files(tmp_path / "s") == []

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -52,7 +53,7 @@ class Mother:
         answer = json.loads(self._process.stdout.readline())
         assert answer["signal"] == -signal.SIGKILL, f"the program ended by itself: {answer}"
 
-    def __enter__(self) -> "Mother":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,7 +84,7 @@ def test_the_next_start_releases_what_killed_processes_held_whenever_they_were_k
                 except AssertionError as error:
                     text = "\n".join(file.read_text() for file in files(state_dir))
                     raise AssertionError(f"{told}: {living(url)} are left\n{text}") from error
-                eventually(lambda: len(files(state_dir)) == 1)  # noqa: B023 - called here
+                eventually(lambda: len(files(state_dir)) == 1)
                 assert service.ask(messages.Leaks()).unwrap().leases == [], told
             assert files(state_dir) == [], f"{told}: an ordinary stop leaves nothing"
     assert held >= ROUNDS // 3, "the kills came too early to mean anything"
