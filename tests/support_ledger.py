@@ -29,7 +29,7 @@ def model(key: str, number: int) -> ModelIntended:
 
 @contextlib.contextmanager
 def ledger(folder: Path, url: str = URL) -> Generator[Ledger]:
-    made = open_ledger(str(folder), url, 0.0)
+    made = open_ledger(str(folder), url, lambda: 0.0)
     try:
         yield made
     finally:

@@ -133,8 +133,7 @@ class Creations:
         self._actor.run_io("create_session", work, partial(self._session_opened, self._session))
 
     def _new_session(self) -> Session:
-        now = self._actor.runtime.clock.time()
-        return self._book.open_session(self._settings.tags, self._settings.user_metadata, now)
+        return self._book.open_session(self._settings.tags, self._settings.user_metadata)
 
     def _session_opened(self, session: Session, result: Result[str]) -> None:
         self._opening = False

@@ -98,11 +98,11 @@ class LeaseBook:
         self._sessions: list[Session] = []
         self._numbers = itertools.count(1)
 
-    def open_session(self, tags: list[str], user_metadata: dict[str, str], since: float = 0.0) -> Session:
-        """Note the intent to ask for a session, at ``since`` epoch seconds, before anything is sent."""
+    def open_session(self, tags: list[str], user_metadata: dict[str, str]) -> Session:
+        """Note the intent to ask for a session, before anything is sent."""
         session = Session(tags, user_metadata, ledger=self._ledger)
         if self._ledger is not None:
-            self._ledger.note(SessionIntended(session.idempotency_key, tags, user_metadata, since))
+            self._ledger.note(SessionIntended(session.idempotency_key, tags, user_metadata, self._ledger.now()))
         with self._lock:
             self._sessions.append(session)
         return session

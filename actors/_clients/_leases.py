@@ -28,14 +28,14 @@ class Leases:
         self._ledger: Ledger | None = None
         self._estate = Estate()
         if settings.state_dir is not None:
-            self._ledger = open_ledger(settings.state_dir, settings.base_url, clock.time())
+            self._ledger = open_ledger(settings.state_dir, settings.base_url, clock.time)
         self.book = LeaseBook(self._ledger)
 
     def inherit(self) -> None:
         """Take over what processes that are gone have left for this server: a reaper that starts now releases it."""
         if self._settings.state_dir is not None:
-            folder, now = Path(self._settings.state_dir), self._clock.time()
-            self._estate = inherit(folder, self.book, self._settings.base_url, now)
+            folder = Path(self._settings.state_dir)
+            self._estate = inherit(folder, self.book, self._settings.base_url, self._clock.time)
             for lease in self._estate.leases:
                 self.book.inherit(lease)
 

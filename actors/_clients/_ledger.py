@@ -31,11 +31,13 @@ class Ledger:
     Args:
         file: held by this process.
         held: what the file adds up to.
+        now: epoch seconds, as a clock has them.
         inherited: whether a process that is gone wrote it; it is then deleted as soon as nothing is held.
     """
 
-    def __init__(self, file: LedgerFile, held: Held, *, inherited: bool) -> None:
+    def __init__(self, file: LedgerFile, held: Held, now: Callable[[], float], *, inherited: bool) -> None:
         """Go on with ``file``."""
+        self.now = now
         self._lock = threading.RLock()
         self._file: LedgerFile | None = file
         self._held = held
@@ -124,7 +126,7 @@ class Ledger:
             file.close()
 
 
-def open_ledger(state_dir: str, base_url: str, now: float) -> Ledger:
+def open_ledger(state_dir: str, base_url: str, now: Callable[[], float]) -> Ledger:
     """Begin a ledger in ``state_dir`` for a client of ``base_url``.
 
     Raises:
@@ -133,7 +135,7 @@ def open_ledger(state_dir: str, base_url: str, now: float) -> Ledger:
     folder = open_state_dir(state_dir)
     me = this_process()
     held = Held()
-    held.add(Header(base_url, me.pid, me.started, me.boot, me.host, __version__, now))
+    held.add(Header(base_url, me.pid, me.started, me.boot, me.host, __version__, now()))
     try:
         file = LedgerFile.create(folder, me.host)
     except OSError as error:
@@ -143,7 +145,7 @@ def open_ledger(state_dir: str, base_url: str, now: float) -> Ledger:
     except OSError as error:
         file.remove()
         raise refused(state_dir, f"cannot be written: {error.strerror}") from error
-    return Ledger(file, held, inherited=False)
+    return Ledger(file, held, now, inherited=False)
 
 
 def _warning(why: str) -> Callable[[Any], None]:

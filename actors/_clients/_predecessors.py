@@ -1,7 +1,7 @@
 """What processes that are gone have left on the server: found in the state folder and made leases again."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Estate:
     left: list[Left] = field(default_factory=list[Left])
 
 
-def inherit(folder: Path, book: LeaseBook, base_url: str, now: float) -> Estate:
+def inherit(folder: Path, book: LeaseBook, base_url: str, now: Callable[[], float]) -> Estate:
     """Take over what clients of ``base_url`` left in ``folder`` when their processes went.
 
     Files that a living process holds, and those of other machines, are not touched. Of two that look at once, one gets
@@ -56,7 +56,7 @@ def inherit(folder: Path, book: LeaseBook, base_url: str, now: float) -> Estate:
     return estate
 
 
-def _look_at(path: Path, estate: Estate, book: LeaseBook, base_url: str, now: float) -> None:
+def _look_at(path: Path, estate: Estate, book: LeaseBook, base_url: str, now: Callable[[], float]) -> None:
     raw = read_file(path)
     held = read(raw)
     header = held.header
@@ -87,18 +87,18 @@ def _sweep(path: Path) -> None:
             file.close()
 
 
-def _take_over(path: Path, estate: Estate, book: LeaseBook, now: float) -> None:
+def _take_over(path: Path, estate: Estate, book: LeaseBook, now: Callable[[], float]) -> None:
     taken = LedgerFile.take(path)
     if taken is None:
         return
     file, raw = taken
     held = read(raw)
-    ledger = Ledger(file, held, inherited=True)
-    ledger.note(FoundDead(now))
+    ledger = Ledger(file, held, now, inherited=True)
+    found_dead = held.found_dead if held.found_dead is not None else now()
+    ledger.note(FoundDead(found_dead))
     estate.ledgers.append(ledger)
-    gone_since = held.found_dead if held.found_dead is not None else now
     for session in held.sessions.values():
-        estate.leases.append(_lease_of(session, held.header, ledger, gone_since + SESSION_EXPIRES_SECONDS, book))
+        estate.leases.append(_lease_of(session, held.header, ledger, found_dead + SESSION_EXPIRES_SECONDS, book))
 
 
 def _lease_of(held: HeldSession, header: Header | None, ledger: Ledger, expires: float, book: LeaseBook) -> Lease:

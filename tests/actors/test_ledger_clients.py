@@ -157,6 +157,46 @@ def test_what_cannot_be_released_yet_is_told_of_and_tried_again(url: str, held: 
         assert len(files(folder)) == 1
 
 
+@pytest.mark.parametrize("ending", ["/create_session", "/create_model"])
+def test_a_refusal_now_says_nothing_of_what_was_asked_before(url: str, held: Path, tmp_path: Path, ending: str) -> None:
+    folder = tmp_path / "state"
+    file = bequeath(held, folder, without=OPENED)
+    clock = VirtualClock()
+    finishes = answer(405, "/finish") if ending == "/create_model" else answer(405)
+    faults = Faults(lambda request, count: finishes(request, count) or answer(400, ending)(request, count))
+    with service(url, clock=clock, faults=faults, state_dir=folder) as (ref, _):
+        eventually(lambda: all("400" in lease.reason for lease in leaks(ref)))
+        assert len(leaks(ref)) == 2
+        assert file.exists()
+        faults.rule = finishes
+
+        def later() -> bool:
+            clock.advance(30.0)
+            return living(url)[1] == 0
+
+        eventually(later)
+        eventually(lambda: not file.exists())
+
+
+def test_what_could_not_be_released_until_it_must_have_expired_is_given_up(
+    url: str, held: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state"
+    file = bequeath(held, folder)
+    clock = VirtualClock()
+    with service(url, answer(418, "/finish"), clock=clock, state_dir=folder) as (ref, _):
+        eventually(lambda: all("418" in lease.reason for lease in leaks(ref)))
+        clock.advance(240.0)
+        assert file.exists()
+
+        def later() -> bool:
+            clock.advance(30.0)
+            return not file.exists()
+
+        eventually(later)
+        assert leaks(ref) == []
+
+
 def test_a_stop_before_all_is_released_leaves_the_rest_to_the_next_start(url: str, held: Path, tmp_path: Path) -> None:
     folder = tmp_path / "state"
     file = bequeath(held, folder)

@@ -26,7 +26,7 @@ from tinkex.protocol import TinkexError
 
 
 def found(folder: Path, url: str = URL, now: float = 0.0) -> Estate:
-    return inherit(folder, LeaseBook(), url, now)
+    return inherit(folder, LeaseBook(), url, lambda: now)
 
 
 def let_go(estate: Estate) -> None:
@@ -130,6 +130,27 @@ def test_of_many_successors_at_once_one_gets_each_file(tmp_path: Path) -> None:
     assert sorted(keys) == list("abcdefgh")
     for estate in estates:
         let_go(estate)
+
+
+def test_a_client_that_begins_while_others_look_keeps_its_file(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def look() -> None:
+        while not begun.is_set():
+            assert found(tmp_path / "s").leases == []
+
+    with ledger(tmp_path / "s"):
+        lookers = [threading.Thread(target=look) for _ in range(3)]
+        for looker in lookers:
+            looker.start()
+        made = [open_ledger(str(tmp_path / "s"), URL, lambda: 0.0) for _ in range(300)]
+        begun.set()
+        for looker in lookers:
+            looker.join()
+        assert len(files(tmp_path / "s")) == 301
+        for one in made:
+            assert one.path.exists()
+            one.end()
 
 
 def test_a_file_is_deleted_as_soon_as_nothing_in_it_is_held(tmp_path: Path) -> None:
@@ -327,7 +348,7 @@ def test_without_locks_a_file_goes_to_one_successor_once_its_process_is_gone(
     assert files(tmp_path / "s") == []
     monkeypatch.setattr(_process, "start_of", unknown)
     with pytest.raises(TinkexError, match="locks"):
-        open_ledger(str(tmp_path / "s"), URL, 0.0)
+        open_ledger(str(tmp_path / "s"), URL, lambda: 0.0)
     assert files(tmp_path / "s") == []
 
 

@@ -65,9 +65,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.living) < 4)
     @rule(server=st.sampled_from(SERVERS))
     def start(self, server: str) -> None:
-        ledger = open_ledger(str(self.folder), server, self.time)
+        ledger = open_ledger(str(self.folder), server, self.now)
         client = Client(server, ledger, LeaseBook(ledger))
-        estate = inherit(self.folder, client.book, server, self.time)
+        estate = inherit(self.folder, client.book, server, self.now)
         found = {lease.session.idempotency_key: {one.model_seq_id for one in lease.inside} for lease in estate.leases}
         assert found == self.orphans[server], "all of the dead, and nothing of the living"
         client.estate = estate.ledgers
@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), opened=st.booleans())
     def ask_for_a_session(self, data: st.DataObject, opened: bool) -> None:
         client = self.one(data)
-        session = client.book.open_session(["t"], {"who": "me"}, self.time)
+        session = client.book.open_session(["t"], {"who": "me"})
         client.sessions[session.idempotency_key] = session
         if opened:
             session.opened(f"s-{session.idempotency_key}")
@@ -182,6 +182,9 @@ class Machine(RuleBasedStateMachine):
             for key, session in held.sessions.items():
                 found[held.header.base_url][key] = set(session.models)
         assert found == expected
+
+    def now(self) -> float:
+        return self.time
 
     def leave_inherited(self, client: Client) -> None:
         for key, lease in client.inherited.items():
