@@ -314,14 +314,15 @@ def test_a_forked_child_leaves_the_file_to_its_parent_and_does_not_keep_it_from_
             os.read(go_on[0], 1)
             os._exit(0)
         os.read(ready[0], 1)
-        assert found(tmp_path / "s").leases == []
-    estate = found(tmp_path / "s")
-    assert [lease.session.idempotency_key for lease in estate.leases] == ["a"]
-    let_go(estate)
+        before = found(tmp_path / "s")
+    after = found(tmp_path / "s")
     os.write(go_on[1], b"x")
     os.waitpid(child, 0)
     for end in (*ready, *go_on):
         os.close(end)
+    assert before.leases == []
+    assert [lease.session.idempotency_key for lease in after.leases] == ["a"]
+    let_go(after)
 
 
 def unknown(_pid: int) -> None:
