@@ -130,7 +130,9 @@ class LeaseReport(msgspec.Struct, frozen=True):
     model_id: str | None
     session_id: str | None
     state: str
-    """``releasing`` while it is being given back, ``expiring`` where the server must time it out."""
+    """``releasing`` while it is being given back, ``expiring`` where the server must time it out, ``left`` where a
+    process that is gone left it on another server than this client's."""
+
     since: float
     """Epoch seconds."""
     reason: str

@@ -63,8 +63,9 @@ async def open_session(transport: Transport, session: Session) -> str:
                 session.asked = asked_before  # an attempt of an earlier call may have arrived
             if not isinstance(sent, Accepted):
                 raise sent.error
-            session.session_id = wire.decode(sent.body, wire.CreateSessionReply).session_id
-            log().info("session opened", session_id=session.session_id)
+            session_id = session.opened(wire.decode(sent.body, wire.CreateSessionReply).session_id)
+            log().info("session opened", session_id=session_id)
+            return session_id
         return session.session_id
 
 
@@ -97,10 +98,11 @@ async def open_model(transport: Transport, lease: Lease) -> str:
                 lease.asked = False
             elif isinstance(made, ResultLost):
                 early = wire.decode(sent.body, dict[str, Any]).get("model_id")
-                lease.model_id = early if isinstance(early, str) else None
+                if isinstance(early, str):
+                    lease.opened(early)
             if not isinstance(made, Done):
                 raise made.error
-            lease.model_id = wire.decode(made.body, wire.CreateModelResult).model_id
+            return lease.opened(wire.decode(made.body, wire.CreateModelResult).model_id)
         return lease.model_id
 
 
@@ -124,6 +126,8 @@ async def release(transport: Transport, lease: Lease) -> bool:
     confirmed = await finish_session(transport, lease.session) or confirmed
     if failure is not None and not confirmed:
         raise failure
+    if lease.inside and not confirmed:
+        return all([await _release_shared(transport, model) for model in lease.inside])
     return confirmed
 
 
@@ -136,7 +140,7 @@ async def _release_shared(transport: Transport, lease: Lease) -> bool:
         try:
             await open_model(transport, lease)
         except TinkexError as error:
-            if error.status in _GONE:
+            if error.status in (_RELEASED if lease.session.inherited else _GONE):
                 return True
             raise
     return lease.model_id is None or await unload(transport, lease.model_id, patience=UNLOAD_SECONDS)

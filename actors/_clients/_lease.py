@@ -7,6 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from tinkex.actors._clients._ledger import Ledger
+from tinkex.actors._clients._ledger_records import (
+    ModelIntended,
+    ModelOpened,
+    ModelReleased,
+    SessionIntended,
+    SessionReleased,
+)
 from tinkex.actors._clients._session import Session
 from tinkex.protocol import LoraConfig
 from tinkex.protocol.replies import LeaseReport
@@ -47,12 +55,27 @@ class Lease:
     state: LeaseState = "intent"
     reason: str = ""
     expires: float | None = None
+    inside: "tuple[Lease, ...]" = ()
+    """Of a session that a process left which is gone: the models that may be in it."""
+
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def opened(self, model_id: str) -> str:
+        """Keep the id that the server gave its model, and return it."""
+        self.model_id = model_id
+        if self.session.ledger is not None:
+            self.session.ledger.note(ModelOpened(self.session.idempotency_key, self.model_seq_id, model_id))
+        return model_id
+
+    def has_expired(self, now: float) -> bool:
+        """Whether its session must have expired by ``now``; a session that somebody keeps alive never has."""
+        expires = self.expires if self.expires is not None else self.session.expires
+        return expires is not None and expires <= now
 
     def report(self) -> LeaseReport:
         """Return what ``Leaks()`` says about this lease."""
         return LeaseReport(
-            model_id=self.model_id,
+            model_id=self.inside[0].model_id if len(self.inside) == 1 else self.model_id,
             session_id=self.session.session_id,
             state=self.state,
             since=self.since,
@@ -61,18 +84,25 @@ class Lease:
 
 
 class LeaseBook:
-    """Every lease of one service client that is not released. Safe from any thread."""
+    """Every lease of one service client that is not released. Safe from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        ledger: where all of it is written down before anything is sent; None keeps it in memory alone.
+    """
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
         """Open an empty book."""
+        self._ledger = ledger
         self._lock = threading.Lock()
         self._leases: dict[int, Lease] = {}
         self._sessions: list[Session] = []
         self._numbers = itertools.count(1)
 
     def open_session(self, tags: list[str], user_metadata: dict[str, str]) -> Session:
-        """Note the intent to ask for a session."""
-        session = Session(tags, user_metadata)
+        """Note the intent to ask for a session, before anything is sent."""
+        session = Session(tags, user_metadata, ledger=self._ledger)
+        if self._ledger is not None:
+            self._ledger.note(SessionIntended(session.idempotency_key, tags, user_metadata, self._ledger.now()))
         with self._lock:
             self._sessions.append(session)
         return session
@@ -89,18 +119,33 @@ class LeaseBook:
         since: float,
     ) -> Lease:
         """Note the intent to ask for a model, before anything is sent."""
-        lease = Lease(next(self._numbers), session, owns_session, model_seq_id, base_model, lora, user_metadata, since)
+        lease = Lease(self.next_number(), session, owns_session, model_seq_id, base_model, lora, user_metadata, since)
+        if session.ledger is not None:
+            key = session.idempotency_key
+            session.ledger.note(ModelIntended(key, model_seq_id, base_model, lora, user_metadata, since))
         with self._lock:
             self._leases[lease.number] = lease
         return lease
+
+    def inherit(self, lease: Lease) -> None:
+        """Take in what a process left that is gone; it is written down already."""
+        with self._lock:
+            self._leases[lease.number] = lease
+
+    def next_number(self) -> int:
+        """Return a number for a lease."""
+        return next(self._numbers)
 
     def close(self, lease: Lease) -> None:
         """Forget a lease that is released, and with it the session that it owned."""
         lease.state = "released"
         with self._lock:
             self._leases.pop(lease.number, None)
+        ledger = lease.session.ledger
         if lease.owns_session:
             self.close_session(lease.session)
+        elif ledger is not None:
+            ledger.note(ModelReleased(lease.session.idempotency_key, lease.model_seq_id))
 
     def close_session(self, session: Session) -> None:
         """Forget a session that is no more, and with it the models that lived in it."""
@@ -111,6 +156,8 @@ class LeaseBook:
             for lease in inside:
                 lease.state = "released"
                 del self._leases[lease.number]
+        if session.ledger is not None:
+            session.ledger.note(SessionReleased(session.idempotency_key))
 
     def leases(self) -> tuple[Lease, ...]:
         """Return the leases that are not released, oldest first."""

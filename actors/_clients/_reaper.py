@@ -13,6 +13,8 @@ from tinkex.actors._transport import Transport
 from tinkex.protocol import Err, Result
 
 RETRY_SECONDS: Final = 30.0
+NOT_OURS: Final = frozenset({401, 403, 404})
+"""What a server says of another key's session."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,17 @@ class Reaper(ClientActor[Any]):
         if isinstance(result, Err):
             lease.reason = result.error.message
             event.warning("lease not released", error=result.error.message)
-            if self._has_expired(lease):
+            if lease.session.inherited and result.error.status in NOT_OURS:
+                self._leave(lease, result.error.message)
+            elif self._has_expired(lease):
                 self._book.close(lease)
             elif not self._stopping:
                 self.run_after("release again", RETRY_SECONDS, partial(self._reap, lease))
         elif result.value:
             self._book.close(lease)
             event.info("lease released")
+        elif lease.session.inherited:
+            self._leave(lease, "the server does not know it under this key, or has no way to release it")
         else:
             lease.state = "expiring"
             lease.reason = "the server has no way to release it; it expires with its session"
@@ -79,12 +85,20 @@ class Reaper(ClientActor[Any]):
 
     def _has_expired(self, lease: Lease) -> bool:
         """Whether the server must have ended ``lease`` by itself: no heartbeat keeps a session that is its own."""
-        if not lease.owns_session:
-            return False
         now = self.runtime.clock.time()
-        if lease.expires is None:
+        if lease.owns_session and lease.expires is None and not lease.session.inherited:
             lease.expires = now + SESSION_EXPIRES_SECONDS
-        return lease.expires <= now
+        return lease.has_expired(now)
+
+    def _leave(self, lease: Lease, why: str) -> None:
+        """Leave to its end, or to a client of another key, what a process left that is gone."""
+        lease.state = "expiring"
+        lease.reason = f"{why}; it expires, unless a client that may releases it before"
+        lease.expires = lease.session.expires
+        if lease.has_expired(self.runtime.clock.time()):
+            self._book.close(lease)
+        elif lease.session.ledger is not None:
+            lease.session.ledger.leave(lease.session.idempotency_key)
 
     def _maybe_drained(self) -> None:
         if self._stopping and not self._busy:

@@ -106,7 +106,8 @@ async def _in_one_request(transport: Transport, lease: Lease, source: Source) ->
         user_metadata=dict[str, Any](lease.user_metadata) if lease.user_metadata is not None else None,
         weights_access_token=source.weights_access_token,
     )
-    lease.asked, lease.model_id = True, f"{session_id}:train:{lease.model_seq_id}"
+    lease.asked = True
+    model_id = lease.opened(f"{session_id}:train:{lease.model_seq_id}")
     with _at("load_weights"):
         try:
             accepted = await _send(transport, request)
@@ -116,10 +117,9 @@ async def _in_one_request(transport: Transport, lease: Lease, source: Source) ->
             raise
         transport.profile.note_load("one_request")
         early = wire.decode(accepted, wire.LoadWeightsResult).model_id
-        lease.model_id = early or lease.model_id
+        model_id = lease.opened(early or model_id)
         result = await _loaded(transport, lease, accepted)
-    lease.model_id = result.model_id or lease.model_id
-    return Restored(lease.model_id, next_seq_id=1)
+    return Restored(lease.opened(result.model_id or model_id), next_seq_id=1)
 
 
 async def _send(transport: Transport, request: wire.LoadWeightsRequest) -> bytes:

@@ -10,7 +10,7 @@ from tinkex.actors._clients._acquire import finish_all
 from tinkex.actors._clients._announcer import Announcer
 from tinkex.actors._clients._creations import Creations
 from tinkex.actors._clients._keeper import Keeper
-from tinkex.actors._clients._lease import LeaseBook
+from tinkex.actors._clients._leases import Leases
 from tinkex.actors._clients._progress import progress_seconds
 from tinkex.actors._clients._reaper import Reap, Reaper
 from tinkex.actors._clients._release import Releaser
@@ -78,7 +78,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             courtesy=courtesy,
             profile=profile_of(self.runtime, settings.base_url),
         )
-        self._book = LeaseBook()
+        self._leases = Leases(settings, self.runtime.clock)
+        self._book = self._leases.book
         self._release = Releaser(self._transport, self._book, self.runtime.io)
         self._given_supervisor = options.get("supervisor")
         self._owns_supervisor = self._given_supervisor is None
@@ -110,6 +111,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self._supervisor = supervisor
         self.add_finalizer(self._end_children)
         supervisor.monitor(lambda down: self.run_soon("supervisor down", partial(self._supervisor_down, down)))
+        self._leases.inherit()
         self._start_reaper()
         announcer = Announcer(self.runtime, "on_queue_state_change", self._settings.on_queue_state_change)
         keeper = Keeper(self._book, self._release, announcer.tell, self._settings.tags, self._settings.user_metadata)
@@ -202,8 +204,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
 
     @on(messages.Leaks)
     def _on_leaks(self, _message: messages.Leaks) -> Result[LeakReport]:
-        now = self.runtime.clock.time()
-        return Ok(LeakReport(leases=[lease.report() for lease in self._book.leaks(now)]))
+        return Ok(LeakReport(leases=self._leases.leaks()))
 
     def progress_seconds(self, name: str) -> float:
         """Return after how many seconds of work a call of this name is overdue."""
@@ -262,6 +263,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
 
     def _finished(self) -> None:
         self._state = "finished"
+        self._leases.end()
         self.drained()
 
     def _end_children(self, _reason: str) -> None:
@@ -280,7 +282,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self._finish_elsewhere()
 
     def _finish_elsewhere(self) -> None:
-        self.runtime.io.submit(finish_all(self._transport, self._book), lambda _outcome: None)
+        self.runtime.io.submit(finish_all(self._transport, self._book), lambda _outcome: self._leases.end())
 
     def _start_reaper(self) -> None:
         spec = ChildSpec(self._reaper_id, Reaper, args=(self._transport, self._book), restart="temporary")

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tinkex.actors._clients._ledger import Ledger
+from tinkex.actors._clients._ledger_records import SessionOpened
 from tinkex.protocol import TinkexError
 
 Told = Callable[[TinkexError], object]
@@ -72,3 +74,21 @@ class Session:
 
     loss: Loss = field(default_factory=Loss)
     """That the server ended it before we did."""
+
+    ledger: Ledger | None = field(default=None, repr=False)
+    """Where it is written down; None where nothing is."""
+
+    expires: float | None = None
+    """Epoch seconds by when it must have expired, where a process that is gone left it, and may have asked for it."""
+
+    @property
+    def inherited(self) -> bool:
+        """Whether a process left it that is gone."""
+        return self.expires is not None
+
+    def opened(self, session_id: str) -> str:
+        """Keep the id that the server gave it, and return it."""
+        self.session_id = session_id
+        if self.ledger is not None:
+            self.ledger.note(SessionOpened(self.idempotency_key, session_id))
+        return session_id

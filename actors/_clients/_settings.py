@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +28,7 @@ _TYPES: Final[Mapping[str, Any]] = {
     "tags": (list, tuple),
     "allow_insecure": bool,
     "on_queue_state_change": Callable,
+    "state_dir": (str, os.PathLike),
 }
 _WORDS: Final[Mapping[str, str]] = {
     "base_url": "text",
@@ -36,6 +38,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "tags": "a list of text",
     "allow_insecure": "True or False",
     "on_queue_state_change": "something that can be called",
+    "state_dir": "the path of a folder",
 }
 
 
@@ -75,6 +78,10 @@ class ServiceOptions(TypedDict, total=False):
 
     on_queue_state_change: Callable[[QueueStateChange], Any] | None
     """Called, in order and on a thread of its own, when the server pauses a training client's request or goes on."""
+    state_dir: str | os.PathLike[str] | None
+    """A folder of this user's own, made where there is none, in which clients write down what they hold on the server:
+    if this process is killed, the next start with the folder releases it. Default ``TINKEX_STATE_DIR``, else nothing
+    is written; ``""`` is nothing whatever the variable says."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -88,11 +95,13 @@ class Settings(msgspec.Struct, frozen=True):
     heartbeat_seconds: float
     user_metadata: dict[str, str]
     tags: list[str]
+    state_dir: str | None
+    """An absolute path."""
     on_queue_state_change: Callable[[QueueStateChange], Any] | None = None
 
 
 def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings: options first, then ``TINKER_BASE_URL`` and ``TINKER_API_KEY``, then the defaults.
+    """Return the settings: options first, then the variables of ``environ``, then the defaults.
 
     Raises:
         TinkexError: kind ``validation``: what is wrong and what to do.
@@ -112,6 +121,7 @@ def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -
         user_metadata=dict(options.get("user_metadata") or {}),
         tags=list(options.get("tags", ())),
         on_queue_state_change=options.get("on_queue_state_change"),
+        state_dir=_resolve_folder(options.get("state_dir"), variables.get("TINKEX_STATE_DIR")),
     )
 
 
@@ -167,6 +177,19 @@ def _resolve_key(api_key: str | ApiKey | None, base_url: str) -> ApiKey:
     if is_loopback(urlsplit(base_url).hostname or ""):
         return ApiKey(LOCAL_API_KEY)
     raise _invalid("no API key: pass api_key= or set TINKER_API_KEY (it begins with tml-)")
+
+
+def _resolve_folder(option: str | os.PathLike[str] | None, variable: str | None) -> str | None:
+    given = variable if option is None else os.fspath(option)
+    if not given:
+        return None
+    try:
+        path = Path(given).expanduser().absolute()
+    except (RuntimeError, TypeError) as error:
+        raise _invalid(f"state_dir {given!r} is no path: {error}") from error
+    if "\0" in given:
+        raise _invalid(f"state_dir {given!r} is no path")
+    return str(path)
 
 
 def _seconds(name: str, value: Any) -> float:

@@ -131,7 +131,8 @@ def test_a_load_is_a_barrier_what_was_asked_before_ends_on_the_old_model_and_wha
 
         def done_after_another_second() -> bool:
             clock.advance(1.0)
-            return load.done()
+            done: bool = load.done()
+            return done
 
         eventually(done_after_another_second)
         new = load.get().unwrap().model_id

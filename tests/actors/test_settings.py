@@ -1,5 +1,6 @@
 """Where a service client connects to: checked before anything is sent."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,3 +102,22 @@ def test_no_send_timeout_is_no_limit() -> None:
 
 def test_the_key_does_not_show() -> None:
     assert "tml-secret-value" not in repr(settle("https://x.example", "tml-secret-value"))
+
+
+def test_the_state_folder_is_an_argument_a_variable_or_none() -> None:
+    variables = {"TINKEX_STATE_DIR": "/from/variable"}
+    local = "http://127.0.0.1:1"
+    assert settle(local).state_dir is None
+    assert settle(local, environ=variables).state_dir == "/from/variable"
+    assert settle(local, environ=variables, state_dir=Path("/from/argument")).state_dir == "/from/argument"
+    assert settle(local, environ=variables, state_dir="").state_dir is None
+    assert settle(local, environ={"TINKEX_STATE_DIR": ""}).state_dir is None
+    assert settle(local, state_dir="here").state_dir == str(Path("here").absolute())
+    assert settle(local, state_dir="~/here").state_dir == str(Path.home() / "here")
+
+
+@pytest.mark.parametrize("path", [7, b"/bytes", "a\0b", "~nobody-of-this-name/x"])
+def test_what_is_no_path_is_no_state_folder(path: Any) -> None:
+    with pytest.raises(TinkexError, match="state_dir") as caught:
+        settle("http://127.0.0.1:1", state_dir=path)
+    assert caught.value.kind == "validation"
