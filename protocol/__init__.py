@@ -9,6 +9,7 @@ from tinkex.protocol._datum import Datum
 from tinkex.protocol._errors import ErrorCategory, ErrorKind, TinkexError, validation
 from tinkex.protocol._model_input import EncodedTextChunk, ModelInput
 from tinkex.protocol._path import TinkerPath
+from tinkex.protocol._recovery import Recovered, RecoveryFailed, RecoveryPolicy, RecoverySignal
 from tinkex.protocol._request import Request
 from tinkex.protocol._result import Err, Ok, Result
 from tinkex.protocol._tensor import TensorData
@@ -25,6 +26,10 @@ __all__ = [
     "LoraConfig",
     "ModelInput",
     "Ok",
+    "Recovered",
+    "RecoveryFailed",
+    "RecoveryPolicy",
+    "RecoverySignal",
     "Request",
     "Result",
     "TensorData",

@@ -151,6 +151,8 @@ class OperationStatus(msgspec.Struct, frozen=True):
     since: float | None = None
     """Epoch seconds since when it is in this state."""
     request_id: str | None = None
+    reason: str | None = None
+    """Why it is in this state, where that is not its ordinary course."""
 
 
 class ActorStatus(msgspec.Struct, frozen=True):

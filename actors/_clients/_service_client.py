@@ -10,6 +10,7 @@ from tinkex.actors._clients._acquire import finish_all
 from tinkex.actors._clients._creations import Creations
 from tinkex.actors._clients._lease import LeaseBook
 from tinkex.actors._clients._reaper import Reap, Reaper
+from tinkex.actors._clients._recovery import Recovery
 from tinkex.actors._clients._release import Releaser
 from tinkex.actors._clients._service_calls import (
     delete_checkpoint,
@@ -106,6 +107,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self._creations = Creations(
             self, self._transport, self._settings, self._book, self._release, supervisor, self._log
         )
+        self._recovery = Recovery(self, self._transport, self._settings, supervisor)
+        self._creations.created = self._recovery.watch
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
 
@@ -206,7 +209,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
                 session_id=self._creates().session_id,
                 model_id=None,
                 next_seq_id=None,
-                operations=[*self._creates().status(), *self.open_calls()],
+                operations=[*self._creates().status(), *self._recovery.status(), *self.open_calls()],
             )
         )
 
@@ -216,6 +219,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         """Give up creates, stop the clients, release what they held, finish the sessions; in this order."""
         self._state = "stopping"
         self._creates().stop()
+        self._recovery.stop()
         left = self.stop_seconds()
         for_clients = max(left - FINISH_SECONDS, left / 2.0)
         if not self._supervisor.is_alive():
@@ -224,7 +228,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             self._supervisor.stop(block=False, reason="shutdown", shutdown=for_clients)
         else:
             self.run_after("clients late", for_clients, self._finish)
-            self._terminate([self._reaper_id, *self._creates().child_ids()])
+            self._terminate([self._reaper_id, *self._recovery.child_ids, *self._creates().child_ids()])
 
     def _terminate(self, child_ids: list[str]) -> None:
         if not child_ids:
@@ -261,7 +265,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
                 self._supervisor.monitor(lambda _down: self._finish_elsewhere())
                 self._supervisor.stop(block=False, reason="shutdown")
                 return
-            for child_id in reversed([self._reaper_id, *self._creates().child_ids()]):
+            for child_id in reversed([self._reaper_id, *self._creates().child_ids(), *self._recovery.child_ids]):
                 self._supervisor.tell(messages.TerminateChild(child_id))
         except pykka.ActorDeadError:
             self._log.debug("supervisor was down already")

@@ -1,7 +1,7 @@
 """Where a service client connects to, and with what: resolved and checked before anything is sent."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,7 +11,7 @@ from tinkex.actors._clients._acquire import HEARTBEAT_SECONDS
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
 from tinkex.actors._transport._loopback import is_loopback
-from tinkex.protocol import ApiKey, TinkexError
+from tinkex.protocol import ApiKey, Recovered, RecoveryFailed, RecoveryPolicy, TinkexError
 
 HOSTED_BASE_URL: Final = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 SEND_SECONDS: Final = 300.0
@@ -25,6 +25,9 @@ _TYPES: Final[Mapping[str, Any]] = {
     "user_metadata": Mapping,
     "tags": (list, tuple),
     "allow_insecure": bool,
+    "recovery": RecoveryPolicy,
+    "on_recovery": Callable,
+    "on_failure": Callable,
 }
 _WORDS: Final[Mapping[str, str]] = {
     "base_url": "text",
@@ -33,6 +36,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "user_metadata": "a mapping of text to text",
     "tags": "a list of text",
     "allow_insecure": "True or False",
+    "recovery": "a RecoveryPolicy",
+    "on_recovery": "something that can be called",
+    "on_failure": "something that can be called",
 }
 
 
@@ -63,6 +69,15 @@ class ServiceOptions(TypedDict, total=False):
     allow_insecure: bool
     """Let the key travel over plain http beyond this machine; default False."""
 
+    recovery: RecoveryPolicy | None
+    """How lost runs of the clients made here are noticed and recovered; default None, not at all."""
+
+    on_recovery: Callable[[Recovered], Any] | None
+    """Called on a thread of its own when a run goes on from a checkpoint."""
+
+    on_failure: Callable[[RecoveryFailed], Any] | None
+    """Called on a thread of its own when a lost run was given up."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """The resolved options of one service client."""
@@ -73,6 +88,9 @@ class Settings(msgspec.Struct, frozen=True):
     heartbeat_seconds: float
     user_metadata: dict[str, str]
     tags: list[str]
+    recovery: RecoveryPolicy | None = None
+    on_recovery: Callable[[Recovered], Any] | None = None
+    on_failure: Callable[[RecoveryFailed], Any] | None = None
 
 
 def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -> Settings:
@@ -93,6 +111,9 @@ def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -
         heartbeat_seconds=_seconds("heartbeat_seconds", options.get("heartbeat_seconds", HEARTBEAT_SECONDS)),
         user_metadata=dict(options.get("user_metadata") or {}),
         tags=list(options.get("tags", ())),
+        recovery=options.get("recovery"),
+        on_recovery=options.get("on_recovery"),
+        on_failure=options.get("on_failure"),
     )
 
 
@@ -110,6 +131,8 @@ def _check(options: ServiceOptions) -> None:
     supervisor = given.get("supervisor")
     if supervisor is not None and not supervisor.is_alive():
         raise _invalid("supervisor= has ended; start another")
+    if given.get("recovery") is None and (given.get("on_recovery") or given.get("on_failure")):
+        raise _invalid("on_recovery= and on_failure= need a recovery= policy: nothing is recovered without one")
 
 
 def _check_texts(name: str, items: Any) -> None:

@@ -25,6 +25,7 @@ from tinkex.actors._clients._steps import (
     unload_model,
 )
 from tinkex.actors._clients._training_proxy import TrainingClientProxy
+from tinkex.actors._clients._vitals import Pulse, WatchVitals
 from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
@@ -78,6 +79,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         self._refusal: TinkexError | None = still_starting()
         self._unload: Call | None = None
         self._boot: Deferred[str] = Deferred()
+        self._pulse = Pulse()
         self._log = log(actor="TrainingClient", actor_urn=self.actor_urn)
         self.add_finalizer(lambda _reason: release(lease))
 
@@ -194,7 +196,8 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         match result:
             case Err(error):
                 self._boot.settle(Err(at_step(error, "load_weights")))
-            case Ok():
+            case Ok(loaded):
+                self._pulse.loaded(loaded.path)
                 self._ready(model_id)
 
     def _ready(self, model_id: str) -> None:
@@ -202,6 +205,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         self._refusal = None
         self._lease.state = "owned"
         self._log.info("training client ready", base_model=self._lease.base_model)
+        self._tell_vitals()
         self._boot.settle(Ok(model_id))
 
     # Requests in order
@@ -222,7 +226,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     @on(messages.SaveState)
     def _on_save_state(self, message: messages.SaveState) -> Result[SavedState] | Deferred[SavedState]:
-        return self._submit(message, partial(save_state, message=message))
+        return self._pulse.follow(self._submit(message, partial(save_state, message=message)))
 
     @on(messages.SaveWeightsForSampler)
     def _on_save_weights_for_sampler(
@@ -235,7 +239,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         pipeline = self._pipeline
         if pipeline is not None and self._refusal is None and not pipeline.sequence.unused:
             return Err(load_needs_fresh_client(message.path))
-        return self._submit(message, partial(load_state, message=message))
+        return self._pulse.follow(self._submit(message, partial(load_state, message=message)))
 
     def _submit(self, message: Request[T], build: Callable[..., Operation]) -> Result[T] | Deferred[T]:
         if self._refusal is not None or self._pipeline is None:
@@ -280,17 +284,29 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
     @on(messages.Status)
     def _on_status(self, _message: messages.Status) -> Result[ActorStatus]:
         operations = self._pipeline.status() if self._pipeline is not None else []
-        suspect = self._pipeline is not None and self._pipeline.sequence.suspicion is not None
         return Ok(
             ActorStatus(
                 actor=self.actor_urn,
-                state="suspect" if suspect and self._state == "ready" else self._state,
+                state=self._told_state,
                 session_id=self._lease.session.session_id,
                 model_id=self._lease.model_id,
                 next_seq_id=self._pipeline.sequence.next_seq_id if self._pipeline is not None else 1,
                 operations=[*operations, *self.open_calls()],
             )
         )
+
+    @property
+    def _told_state(self) -> str:
+        suspect = self._pipeline is not None and self._pipeline.sequence.suspicion is not None
+        return "suspect" if suspect and self._state == "ready" else self._state
+
+    @on(WatchVitals)
+    def _on_watch_vitals(self, message: WatchVitals) -> None:
+        self._pulse.watch(message.told)
+
+    def _tell_vitals(self) -> None:
+        suspicion = self._pipeline.sequence.suspicion if self._pipeline is not None else None
+        self._pulse.note(self._told_state, self._lease.model_id, self._refusal or suspicion)
 
     # Ending
 
@@ -310,6 +326,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         self._maybe_drained()
 
     def _maybe_drained(self) -> None:
+        self._tell_vitals()
         self._maybe_unload()
         idle = self._pipeline is None or self._pipeline.sequence.idle
         if self._state == "stopping" and idle and not self.calls_open:

@@ -6,8 +6,9 @@ import pytest
 
 ROOMS = {
     "tinkex.protocol": """
-        AdamParams ApiKey ChildSpec Datum EncodedTextChunk Err ErrorCategory ErrorKind LoraConfig ModelInput Ok Request
-        Result TensorData TinkerPath TinkexError check_data messages replies validation wire
+        AdamParams ApiKey ChildSpec Datum EncodedTextChunk Err ErrorCategory ErrorKind LoraConfig ModelInput Ok
+        Recovered RecoveryFailed RecoveryPolicy RecoverySignal Request Result TensorData TinkerPath TinkexError
+        check_data messages replies validation wire
     """,
     "tinkex.actors": """
         AbandonReason ChildSpec Deferred Down GenRef GenServer Outcome Pending Reply ServiceClient ServiceClientProxy
