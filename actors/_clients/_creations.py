@@ -9,6 +9,7 @@ import pykka
 
 from tinkex.actors._clients._acquire import heartbeat, open_session
 from tinkex.actors._clients._creation import Create, Creation, lora_like, lora_of, not_lora
+from tinkex.actors._clients._keeper import Keeper
 from tinkex.actors._clients._lease import Lease, LeaseBook
 from tinkex.actors._clients._service_calls import get_checkpoint_info
 from tinkex.actors._clients._session import Session
@@ -36,7 +37,7 @@ class Creations:
         transport: Transport,
         settings: Settings,
         book: LeaseBook,
-        release: Callable[[Lease], None],
+        keeper: Keeper,
         supervisor: GenRef[Any],
         log: Any,
     ) -> None:
@@ -45,7 +46,7 @@ class Creations:
         self._transport = transport
         self._settings = settings
         self._book = book
-        self._release = release
+        self._keeper = keeper
         self._supervisor = supervisor
         self._log = log
         self._numbers = itertools.count(1)
@@ -189,7 +190,7 @@ class Creations:
         spec = ChildSpec(
             creation.child_id,
             TrainingClient,
-            args=(self._transport, lease, self._release, self._settings.heartbeat_seconds),
+            args=(self._transport, lease, self._keeper, self._settings.heartbeat_seconds),
             restart="temporary",
             shutdown=TrainingClient.shutdown,
         )
@@ -199,7 +200,7 @@ class Creations:
     def _started(self, creation: Creation, lease: Lease, result: Result[Any]) -> None:
         match result:
             case Err(error):
-                self._release(lease)
+                self._keeper.release(lease)
                 self._fail(creation, error)
             case Ok(client) if creation.over:
                 client.kill()

@@ -76,14 +76,20 @@ class Pipeline:
     def submit(self, message: Request[Any], operation: Operation) -> Deferred[Any]:
         """Queue ``operation`` for ``message`` and return what its caller waits for."""
         deferred = Deferred[Any]()
+        self.resume(message, operation, deferred, message.await_timeout)
+        return deferred
+
+    def resume(
+        self, message: Request[Any], operation: Operation, deferred: Deferred[Any], seconds: float | None
+    ) -> None:
+        """Queue ``operation`` for a caller who waits already and has ``seconds`` left of his ``await_timeout``."""
         self.enqueue(operation, deferred.settle)
         if not operation.answered:
             abandon = partial(self._abandoned, operation)
             deferred.on_abandon(lambda reason: self._actor.run_soon(operation.name, partial(abandon, reason)))
-            if message.await_timeout is not None:
+            if seconds is not None and message.await_timeout is not None:
                 expire = partial(self._expired, operation, message.await_timeout)
-                self._timers[operation.number] = self._actor.run_after(operation.name, message.await_timeout, expire)
-        return deferred
+                self._timers[operation.number] = self._actor.run_after(operation.name, seconds, expire)
 
     def enqueue(self, operation: Operation, settle: Settle) -> None:
         """Queue ``operation``; ``settle`` is given its result."""

@@ -14,9 +14,10 @@ from tinkex.actors._clients._recovery_plan import (
     Again,
     GiveUp,
     Older,
-    is_over,
+    is_taken,
     is_watched,
     judge,
+    needs_room,
     next_step,
     nothing_to_load,
     signal_of,
@@ -140,7 +141,7 @@ class Recoverer(ClientActor[Any]):
             run.end_poll()
         if run.phase == "left" and (changed or (vitals.state == "ready" and before.state != "ready")):
             self._enter(run, "watched")
-        elif run.recovering and run.phase != "loading" and (changed or is_over(vitals)):
+        elif run.recovering and run.phase != "loading" and (changed or is_taken(vitals)):
             self._event(run, "withdrawn", reason=f"the client is {vitals.state} by itself")
             self._enter(run, "watched")
         self._diagnose(run)
@@ -245,7 +246,7 @@ class Recoverer(ClientActor[Any]):
         path = paths[0]
         self._event(run, "checkpoint_selected", path=path, older=len(paths) - 1)
         run.enter("loading", self.runtime.clock.time(), path)
-        load = messages.LoadState(path, self._policy.restore_optimizer, await_timeout=left)
+        load = messages.LoadState(path, self._policy.restore_optimizer, run.release_first, await_timeout=left)
         run.reply = run.client.ask(load, block=False)
         self.run_when("loaded", run.reply, partial(self._loaded, run, run.epoch))
         self._go_on()
@@ -292,6 +293,7 @@ class Recoverer(ClientActor[Any]):
         )
         if path is not None and verdict == "older":
             run.rejected.add(path)
+        run.release_first = run.release_first or needs_room(run.signal, error)
         self._event(run, "failed", attempt=run.attempt, path=path, kind=error.kind, error=error.message)
         older = without(run.paths, run.rejected) if path is not None else []
         match next_step(self._policy, run.attempt, verdict, bool(older), self._random, error.retry_after):

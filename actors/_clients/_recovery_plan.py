@@ -56,9 +56,17 @@ def is_watched(vitals: Vitals) -> bool:
     return vitals.model_id is not None and vitals.state in ("ready", "suspect")
 
 
-def is_over(vitals: Vitals) -> bool:
-    """Tell whether a client wants no model any more."""
-    return vitals.state in ("unloading", "unloaded", "stopping")
+def is_taken(vitals: Vitals) -> bool:
+    """Tell whether somebody else has decided about a client's model: loads one, or wants none any more."""
+    return vitals.state in ("loading", "unloading", "unloaded", "stopping")
+
+
+def needs_room(signal: RecoverySignal, error: TinkexError) -> bool:
+    """Tell whether a load may have failed because the server has no room for a model beside the lost one.
+
+    With a lost session the lost model is gone already.
+    """
+    return signal != "session_lost" and (error.data.get("step") == "create_model" or error.kind == "await_timeout")
 
 
 def judge(error: TinkexError, *, failures: int, last_attempt: bool) -> Verdict:

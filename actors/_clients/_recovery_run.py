@@ -44,6 +44,9 @@ class Run:
 
     failures: dict[str, int] = field(default_factory=dict[str, int])
     rejected: set[str] = field(default_factory=set[str])
+    release_first: bool = False
+    """Whether the lost model must make room for the new one."""
+
     work: IoTask[Any] | None = None
     timer: Timer | None = None
     reply: Reply[LoadedState] | None = None
@@ -85,6 +88,7 @@ class Run:
         self.paths = []
         self.failures = {}
         self.rejected = set()
+        self.release_first = False
 
     def end_poll(self) -> bool:
         """Stop asking the server; return whether an answer was still awaited."""

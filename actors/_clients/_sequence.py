@@ -126,7 +126,7 @@ class Sequence:
         """Stop sending: what waits is refused, and steps behind ``culprit`` are not vouched for."""
         if self.suspicion is None:
             self.suspicion = TinkexError(
-                f"{why}; this client sends nothing more: create a new one from its last checkpoint",
+                f"{why}; this client sends nothing more until LoadState puts its last checkpoint in place",
                 kind="client_suspect",
                 category=cause.category,
                 status=cause.status,

@@ -8,6 +8,7 @@ import pykka
 
 from tinkex.actors._clients._acquire import finish_all
 from tinkex.actors._clients._creations import Creations
+from tinkex.actors._clients._keeper import Keeper
 from tinkex.actors._clients._lease import LeaseBook
 from tinkex.actors._clients._reaper import Reap, Reaper
 from tinkex.actors._clients._recovery import Recovery
@@ -104,9 +105,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self.add_finalizer(self._end_children)
         supervisor.monitor(lambda down: self.run_soon("supervisor down", partial(self._supervisor_down, down)))
         self._start_reaper()
-        self._creations = Creations(
-            self, self._transport, self._settings, self._book, self._release, supervisor, self._log
-        )
+        keeper = Keeper(self._book, self._release, self._settings.tags, self._settings.user_metadata)
+        self._creations = Creations(self, self._transport, self._settings, self._book, keeper, supervisor, self._log)
         self._recovery = Recovery(self, self._transport, self._settings, supervisor)
         self._creations.created = self._recovery.watch
 

@@ -63,17 +63,6 @@ def is_unloaded(model_id: str | None) -> TinkexError:
     )
 
 
-def load_needs_fresh_client(path: str) -> TinkexError:
-    """Build the error of a load on a client that was used."""
-    return TinkexError(
-        "servers take a load only as a model's first request, and this client has been used: create a new one with "
-        f"CreateTrainingClientFromState({path!r}, optimizer=...)",
-        kind="validation",
-        category="user",
-        data={"outcome": "not_sent", "path": path},
-    )
-
-
 def at_step(error: TinkexError, step: str) -> TinkexError:
     """Return ``error`` with the step of a creation at which it came."""
     located = TinkexError(

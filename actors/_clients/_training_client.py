@@ -2,28 +2,23 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from tinkex.actors._clients._acquire import heartbeat, open_model, open_session
+from tinkex.actors._clients._hold import Hold
+from tinkex.actors._clients._keeper import Holdings, Keeper
 from tinkex.actors._clients._lease import Lease
+from tinkex.actors._clients._loads import Loads
 from tinkex.actors._clients._operation import Operation
 from tinkex.actors._clients._pipeline import Pipeline
 from tinkex.actors._clients._requests import (
     forward,
     forward_backward,
-    load_state,
     optim_step,
     save_state,
     save_weights_for_sampler,
 )
-from tinkex.actors._clients._steps import (
-    at_step,
-    get_info,
-    is_unloaded,
-    load_needs_fresh_client,
-    still_starting,
-    unload_model,
-)
+from tinkex.actors._clients._restoring import Restoring
+from tinkex.actors._clients._steps import at_step, get_info, is_unloaded, still_starting, unload_model
 from tinkex.actors._clients._training_proxy import TrainingClientProxy
 from tinkex.actors._clients._vitals import Pulse, WatchVitals
 from tinkex.actors._genserver._client import Call, ClientActor
@@ -31,7 +26,7 @@ from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
 from tinkex.actors._runtime._log import log
 from tinkex.actors._transport import Transport
-from tinkex.protocol import Err, Ok, Request, Result, TinkexError, messages
+from tinkex.protocol import Err, LoraConfig, Ok, Request, Result, TinkexError, messages
 from tinkex.protocol.replies import (
     ActorStatus,
     ForwardBackwardOutput,
@@ -45,7 +40,9 @@ from tinkex.protocol.replies import (
 
 T = TypeVar("T")
 
-State = Literal["starting", "ready", "unloading", "unloaded", "session_lost", "stopping"]
+State = Literal["starting", "ready", "unloading", "unloaded", "without_model", "session_lost", "stopping"]
+
+_TAKES_NO_LOAD: Final = frozenset({"starting", "unloading", "unloaded"})
 
 
 class Boot(Request[str], frozen=True):
@@ -65,23 +62,25 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     shutdown: ClassVar[float] = 5.0
 
-    def __init__(
-        self, transport: Transport, lease: Lease, release: Callable[[Lease], None], heartbeat_seconds: float
-    ) -> None:
-        """Take over ``lease``; ``release`` is told when this actor ends, whatever the reason."""
+    def __init__(self, transport: Transport, lease: Lease, keeper: Keeper, heartbeat_seconds: float) -> None:
+        """Take over ``lease``; ``keeper`` gets it back when this actor ends, whatever the reason."""
         super().__init__()
         self._transport = transport
-        self._lease = lease
+        self._first = lease
+        self._keeper = keeper
         self._heartbeat_seconds = heartbeat_seconds
+        self._holdings = Holdings(keeper.release)
+        self.add_finalizer(self._holdings.end)
+        self._holdings.add(lease)
         self._state: State = "starting"
         self._numbers = 0
-        self._pipeline: Pipeline | None = None
+        self._hold: Hold | None = None
         self._refusal: TinkexError | None = still_starting()
         self._unload: Call | None = None
         self._boot: Deferred[str] = Deferred()
         self._pulse = Pulse()
         self._log = log(actor="TrainingClient", actor_urn=self.actor_urn)
-        self.add_finalizer(lambda _reason: release(lease))
+        self._loads = Loads(self, self, transport, self._log)
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
 
@@ -147,190 +146,250 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     @on(Boot)
     def _on_boot(self, message: Boot) -> Deferred[str]:
-        if self._lease.owns_session:
-            work = open_session(self._transport, self._lease.session)
-            self.run_io("create_session", work, partial(self._session_opened, message))
+        if message.path is None:
+            hold = self.make_hold(self._first)
+            hold.open(partial(self._opened, hold))
         else:
-            forget = self._lease.session.loss.listen(
-                lambda error: self.run_soon("session lost", partial(self._lose_session, error))
+            self._pulse.loaded(message.path)
+            restoring = Restoring(
+                messages.LoadState(message.path, message.optimizer),
+                message.weights_access_token,
+                hold=self.make_hold,
+                another=lambda: self.another_lease(self._first.base_model, self._first.lora),
+                let_go=self.let_go,
+                then=self._restored,
             )
-            self.add_finalizer(lambda _reason: forget())
-            self._open_model(message)
+            restoring.begin(self._first)
         return self._boot
 
-    def _session_opened(self, boot: Boot, result: Result[str]) -> None:
+    def _opened(self, hold: Hold, result: Result[str]) -> None:
+        self._restored(result if isinstance(result, Err) else Ok(hold))
+
+    def _restored(self, result: Result[Hold]) -> None:
         match result:
             case Err(error):
-                self._boot.settle(Err(at_step(error, "create_session")))
-            case Ok(session_id):
-                beat = heartbeat(self._transport, session_id, self.runtime.clock, self._heartbeat_seconds)
-                self.run_io("heartbeat", beat, lambda gone: self._lose_session(gone.unwrap()))
-                self._open_model(boot)
+                self._boot.settle(Err(error))
+            case Ok(hold):
+                self.take(hold)
+                self._log.info("training client ready", base_model=hold.lease.base_model)
+                self._boot.settle(Ok(hold.lease.model_id or ""))
 
-    def _open_model(self, boot: Boot) -> None:
-        self.run_io("create_model", open_model(self._transport, self._lease), partial(self._model_opened, boot))
+    # What it holds on the server, and how that is exchanged; see ``Host``
 
-    def _model_opened(self, boot: Boot, result: Result[str]) -> None:
-        match result:
-            case Err(error):
-                self._boot.settle(Err(at_step(error, "create_model")))
-            case Ok(model_id):
-                self._log = self._log.bind(session_id=self._lease.session.session_id, model_id=model_id)
-                self._pipeline = Pipeline(
-                    self,
-                    self._transport,
-                    model_id,
-                    self._lease.session.session_id or "",
-                    settled=self._maybe_drained,
-                    session_lost=self._lose_session,
-                    log=self._log,
-                )
-                if boot.path is None:
-                    self._ready(model_id)
-                else:
-                    load = messages.LoadState(boot.path, boot.optimizer)
-                    operation = load_state(self._next(), model_id, load, self._now(), boot.weights_access_token)
-                    self._pipeline.enqueue(operation, partial(self._loaded, model_id))
+    @property
+    def hold(self) -> Hold | None:
+        """What it holds; None before its model was made."""
+        return self._hold
 
-    def _loaded(self, model_id: str, result: Result[LoadedState]) -> None:
-        match result:
-            case Err(error):
-                self._boot.settle(Err(at_step(error, "load_weights")))
-            case Ok(loaded):
-                self._pulse.loaded(loaded.path)
-                self._ready(model_id)
+    @property
+    def refusal(self) -> TinkexError | None:
+        """Why it takes no requests."""
+        return self._refusal
 
-    def _ready(self, model_id: str) -> None:
-        self._state = "ready"
+    def make_hold(self, lease: Lease) -> Hold:
+        """Return a hold of ``lease`` that ends with this client."""
+        self._holdings.add(lease)
+        return Hold(
+            self,
+            self._transport,
+            lease,
+            self._heartbeat_seconds,
+            next_number=self._next,
+            settled=self._settled,
+            lost=self._lose_session,
+            log=self._log,
+        )
+
+    def another_lease(self, base_model: str, lora: LoraConfig) -> Lease:
+        """Note the intent to ask for a further model."""
+        return self._keeper.another(self._first, base_model, lora, self._now())
+
+    def take(self, hold: Hold) -> None:
+        """Go on with ``hold``."""
+        self._hold = hold
         self._refusal = None
-        self._lease.state = "owned"
-        self._log.info("training client ready", base_model=self._lease.base_model)
-        self._tell_vitals()
-        self._boot.settle(Ok(model_id))
+        hold.lease.state = "owned"
+        self._log = self._log.bind(session_id=hold.lease.session.session_id, model_id=hold.lease.model_id)
+        if self._state != "stopping":
+            self._state = "ready"
+
+    def let_go(self, hold: Hold, error: TinkexError) -> None:
+        """Answer what is open on ``hold`` with ``error``, and release its lease."""
+        hold.close(error)
+        self._holdings.let_go(hold.lease)
+
+    def be_without_model(self, why: TinkexError) -> None:
+        """Take no requests until a load succeeds."""
+        self._refusal = why
+        if self._state != "stopping":
+            self._state = "without_model"
+
+    def load_ended(self) -> None:
+        """Hear that nothing waits for a load any more."""
+        self._settled()
 
     # Requests in order
 
     @on(messages.Forward)
     def _on_forward(self, message: messages.Forward) -> Result[ForwardBackwardOutput] | Deferred[ForwardBackwardOutput]:
-        return self._submit(message, partial(forward, message=message))
+        return self._submit("forward", message, partial(forward, message=message))
 
     @on(messages.ForwardBackward)
     def _on_forward_backward(
         self, message: messages.ForwardBackward
     ) -> Result[ForwardBackwardOutput] | Deferred[ForwardBackwardOutput]:
-        return self._submit(message, partial(forward_backward, message=message))
+        return self._submit("forward_backward", message, partial(forward_backward, message=message))
 
     @on(messages.OptimStep)
     def _on_optim_step(self, message: messages.OptimStep) -> Result[OptimStepOutput] | Deferred[OptimStepOutput]:
-        return self._submit(message, partial(optim_step, message=message))
+        return self._submit("optim_step", message, partial(optim_step, message=message))
 
     @on(messages.SaveState)
     def _on_save_state(self, message: messages.SaveState) -> Result[SavedState] | Deferred[SavedState]:
-        return self._pulse.follow(self._submit(message, partial(save_state, message=message)))
+        return self._pulse.follow(self._submit("save_weights", message, partial(save_state, message=message)))
 
     @on(messages.SaveWeightsForSampler)
     def _on_save_weights_for_sampler(
         self, message: messages.SaveWeightsForSampler
     ) -> Result[SavedSamplerWeights] | Deferred[SavedSamplerWeights]:
-        return self._submit(message, partial(save_weights_for_sampler, message=message))
+        return self._submit("save_weights_for_sampler", message, partial(save_weights_for_sampler, message=message))
 
     @on(messages.LoadState)
     def _on_load_state(self, message: messages.LoadState) -> Result[LoadedState] | Deferred[LoadedState]:
-        pipeline = self._pipeline
-        if pipeline is not None and self._refusal is None and not pipeline.sequence.unused:
-            return Err(load_needs_fresh_client(message.path))
-        return self._pulse.follow(self._submit(message, partial(load_state, message=message)))
-
-    def _submit(self, message: Request[T], build: Callable[..., Operation]) -> Result[T] | Deferred[T]:
-        if self._refusal is not None or self._pipeline is None:
+        if self._state in _TAKES_NO_LOAD:
             return Err(self._refusal or still_starting())
-        operation = build(number=self._next(), model_id=self._lease.model_id or "", now=self._now())
-        return self._pipeline.submit(message, operation)
+        return self._pulse.follow(self._loads.begin(message))
+
+    def _submit(self, name: str, message: Request[T], build: Callable[..., Operation]) -> Result[T] | Deferred[T]:
+        if self._loads.open:
+            return self._loads.wait_behind(name, message, partial(self._resume, message, build))
+        pipeline = self._pipeline()
+        return self._refuse() if pipeline is None else pipeline.submit(message, self._build(build))
+
+    def _resume(self, message: Request[Any], build: Callable[..., Operation], call: Call) -> None:
+        if not self.forget_call(call):
+            return
+        pipeline = self._pipeline()
+        if pipeline is None:
+            call.deferred.settle(self._refuse())
+            return
+        left = None if call.expires is None else call.expires - self.runtime.clock.monotonic()
+        pipeline.resume(message, self._build(build), call.deferred, left)
+
+    def _pipeline(self) -> Pipeline | None:
+        return self._hold.pipeline if self._hold is not None and self._refusal is None else None
+
+    def _refuse(self) -> Err:
+        return Err(self._refusal or still_starting())
+
+    def _build(self, build: Callable[..., Operation]) -> Operation:
+        return build(number=self._next(), model_id=self.model_id or "", now=self._now())
 
     # Questions, and giving the model back
 
     @on(messages.GetInfo)
-    def _onget_info(self, message: messages.GetInfo) -> Result[ModelInfo] | Deferred[ModelInfo]:
-        model_id = self._lease.model_id
+    def _on_get_info(self, message: messages.GetInfo) -> Result[ModelInfo] | Deferred[ModelInfo]:
+        model_id = self.model_id
         if model_id is None:
-            return Err(self._refusal or still_starting())
+            return self._refuse()
         return self.call("get_info", message, get_info(self._transport, model_id))
 
     @on(messages.UnloadModel)
     def _on_unload_model(self, message: messages.UnloadModel) -> Result[UnloadedModel] | Deferred[UnloadedModel]:
-        if self._refusal is not None or self._pipeline is None:
-            return Err(self._refusal or still_starting())
+        if self._loads.open:
+            return self._loads.wait_behind("unload_model", message, self._begin_unload)
+        if self._pipeline() is None:
+            return self._refuse()
+        call = self.begin_call("unload_model", message)
+        self._begin_unload(call)
+        return call.deferred
+
+    def _begin_unload(self, call: Call) -> None:
+        if call.deferred.settled:
+            return
+        if self._pipeline() is None:
+            self.end_call(call, self._refuse())
+            return
         self._state = "unloading"
-        self._refusal = is_unloaded(self._lease.model_id)
-        self._unload = self.begin_call("unload_model", message)
-        reply = self._unload.deferred
+        self._refusal = is_unloaded(self.model_id)
+        self._unload = call
         self._maybe_unload()
-        return reply
 
     def _maybe_unload(self) -> None:
-        call = self._unload
-        if call is not None and call.task is None and (self._pipeline is None or self._pipeline.sequence.idle):
-            self.run_call(call, unload_model(self._transport, self._lease))
+        call, hold = self._unload, self._hold
+        if call is not None and call.task is None and hold is not None and hold.idle:
+            self.run_call(call, unload_model(self._transport, hold.lease))
 
     def call_ended(self, call: Call, result: Result[Any]) -> None:
-        """Take a failed unload back; a stopping client may be done."""
+        """Take a failed unload back, give up a load that nobody waits for; a stopping client may be done."""
         if call is self._unload:
             self._unload = None
             if self._state == "unloading":
                 self._state = "unloaded" if isinstance(result, Ok) else "ready"
                 self._refusal = self._refusal if isinstance(result, Ok) else None
-        self._maybe_drained()
+        self._loads.call_ended(call, result)
+        self._settled()
 
     @on(messages.Status)
     def _on_status(self, _message: messages.Status) -> Result[ActorStatus]:
-        operations = self._pipeline.status() if self._pipeline is not None else []
+        pipeline = self._hold.pipeline if self._hold is not None else None
         return Ok(
             ActorStatus(
                 actor=self.actor_urn,
-                state=self._told_state,
+                state=self._shown_state(),
                 session_id=self._lease.session.session_id,
                 model_id=self._lease.model_id,
-                next_seq_id=self._pipeline.sequence.next_seq_id if self._pipeline is not None else 1,
-                operations=[*operations, *self.open_calls()],
+                next_seq_id=pipeline.sequence.next_seq_id if pipeline is not None else 1,
+                operations=[*(pipeline.status() if pipeline is not None else []), *self.open_calls()],
             )
         )
-
-    @property
-    def _told_state(self) -> str:
-        suspect = self._pipeline is not None and self._pipeline.sequence.suspicion is not None
-        return "suspect" if suspect and self._state == "ready" else self._state
 
     @on(WatchVitals)
     def _on_watch_vitals(self, message: WatchVitals) -> None:
         self._pulse.watch(message.told)
+        self._settled()
 
-    def _tell_vitals(self) -> None:
-        suspicion = self._pipeline.sequence.suspicion if self._pipeline is not None else None
-        self._pulse.note(self._told_state, self._lease.model_id, self._refusal or suspicion)
+    def _shown_state(self) -> str:
+        if self._state == "stopping":
+            return "stopping"
+        if self._loads.open:
+            return "loading"
+        suspect = self._hold is not None and self._hold.suspicion is not None
+        return "suspect" if suspect and self._state == "ready" else self._state
 
     # Ending
 
-    def _lose_session(self, error: TinkexError) -> None:
+    def _lose_session(self, hold: Hold, error: TinkexError) -> None:
+        self._log.warning("session lost", session_id=hold.lease.session.session_id, error=error.message)
+        if self._loads.lost(hold, error):
+            return
+        if self._hold is None:
+            self._boot.settle(Err(at_step(error, "heartbeat")))
         if self._state != "stopping":
             self._state = "session_lost"
         self._refusal = error
-        self._log.warning("session lost", error=error.message)
-        self._boot.settle(Err(at_step(error, "heartbeat")))
-        if self._pipeline is not None:
-            self._pipeline.abort(error)
-        self._maybe_drained()
+        if hold.pipeline is not None:
+            hold.pipeline.abort(error)
+        self._settled()
 
     def on_drain(self) -> None:
         """Let what is open finish; what is still open at the deadline is answered by the actor's end."""
         self._state = "stopping"
-        self._maybe_drained()
+        self._settled()
 
-    def _maybe_drained(self) -> None:
-        self._tell_vitals()
+    def _settled(self) -> None:
+        """Take up what waits until nothing is open."""
+        self._loads.go_on()
+        suspicion = self._hold.suspicion if self._hold is not None else None
+        self._pulse.note(self._shown_state(), self.model_id, self._refusal or suspicion)
         self._maybe_unload()
-        idle = self._pipeline is None or self._pipeline.sequence.idle
+        idle = self._hold is None or self._hold.idle
         if self._state == "stopping" and idle and not self.calls_open:
             self.drained()
+
+    @property
+    def _lease(self) -> Lease:
+        return self._first if self._hold is None else self._hold.lease
 
     def _next(self) -> int:
         self._numbers += 1

@@ -46,7 +46,7 @@ class Pulse:
         self._watchers: list[Told] = []
 
     def watch(self, told: Told) -> None:
-        """Tell ``told`` now and from now on."""
+        """Tell ``told`` what was noted last, and from now on."""
         if told(self._vitals):
             self._watchers.append(told)
 

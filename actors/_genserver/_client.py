@@ -36,6 +36,9 @@ class Call:
     since: float
     task: IoTask[Any] | None = None
     timer: Timer | None = None
+    expires: float | None = None
+    """When its ``await_timeout`` ends, in monotonic seconds."""
+
     state: str = "queued"
 
 
@@ -48,7 +51,7 @@ class ClientActor(GenServer[P]):
     def __init__(self) -> None:
         """Start with nothing under way."""
         super().__init__()
-        self._calls: list[Call] = []
+        self._calls: dict[Call, None] = {}
 
     def run_io(self, label: str, work: Coroutine[Any, Any, T], then: Callable[[Result[T]], None]) -> IoTask[Any]:
         """Run ``work`` on the io loop and ``then`` in this actor with its result; ended with this actor.
@@ -78,9 +81,10 @@ class ClientActor(GenServer[P]):
     def begin_call(self, name: str, message: Request[Any]) -> Call:
         """Note a call whose work begins later; its ``await_timeout`` runs from now."""
         call = Call(name, Deferred(), self.runtime.clock.time())
-        self._calls.append(call)
+        self._calls[call] = None
         call.deferred.on_abandon(lambda reason: self.run_soon(name, partial(self._abandoned, call, reason)))
         if message.await_timeout is not None:
+            call.expires = self.runtime.clock.monotonic() + message.await_timeout
             expire = partial(self._expired, call, message.await_timeout)
             call.timer = self.run_after(name, message.await_timeout, expire)
         return call
@@ -115,15 +119,20 @@ class ClientActor(GenServer[P]):
 
     def end_call(self, call: Call, result: Result[Any]) -> None:
         """Answer ``call``, unless that was done before."""
+        if self.forget_call(call):
+            if call.task is not None:
+                call.task.cancel()
+            call.deferred.settle(result)
+            self.call_ended(call, result)
+
+    def forget_call(self, call: Call) -> bool:
+        """Leave ``call`` to somebody else to answer; False if it was answered before."""
         if call not in self._calls:
-            return
-        self._calls.remove(call)
+            return False
+        del self._calls[call]
         if call.timer is not None:
             call.timer.cancel()
-        if call.task is not None:
-            call.task.cancel()
-        call.deferred.settle(result)
-        self.call_ended(call, result)
+        return True
 
 
 def _outcome(call: Call) -> str:

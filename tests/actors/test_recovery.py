@@ -1,5 +1,6 @@
-"""Recovery in a seeded world: whatever the interleaving, a lost run goes on behind the same reference, or is given up."""
+"""Recovery in a seeded world: in every interleaving a lost run goes on behind the same reference, or is given up."""
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ import pykka
 import pytest
 
 from support_clients import data
+from support_genserver import unconfigured_logs
 from support_runs import Rule, Runs
 from tinkex.actors import ServiceClient, ServiceClientRef, TrainingClientRef
 from tinkex.actors._clients._recoverer import Recoverer
@@ -283,6 +285,60 @@ def test_a_run_without_a_checkpoint_is_given_up_and_says_why() -> None:
         assert state(client) == "session_lost"
 
 
+def test_where_there_is_no_room_for_two_models_the_lost_one_is_given_back_first() -> None:
+    def rule(path: str, _body: Any, _count: int) -> httpx.Response | None:
+        full = path == "/create_model" and len(here.server.models) > 0
+        return httpx.Response(429, json={"detail": "no room"}) if full else None
+
+    with world(rule=rule, attempt_timeout_seconds=20.0) as here:
+        client = here.client("a")
+        lost = model_id(client)
+        here.server.corrupted.add(lost)
+        here.run_for(120.0)
+        assert here.recovered[0].attempts == 2
+        assert here.server.models == {model_id(client)} != {lost}
+        train(client)
+
+
+# What is logged
+
+
+def names(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return recovery's events in order."""
+    texts = [record.getMessage() for record in caplog.records]
+    return [text.split("'")[1].removeprefix("recovery ") for text in texts if text.startswith("event='recovery ")]
+
+
+def test_every_turn_of_a_recovery_is_logged_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    def rule(path: str, body: Any, count: int) -> httpx.Response | str | None:
+        if path == "/training_runs/s1:train:0" and count == 1:
+            return httpx.Response(403, json={"detail": "no"})
+        return "user" if path == "/load_weights" and body["path"].endswith("b") else None
+
+    with unconfigured_logs(), caplog.at_level(logging.INFO, logger="tinkex"), world(rule=rule) as here:
+        client = here.client("a", "b")
+        here.run_for(35.0)
+        assert names(caplog) == ["poll_error"]
+        caplog.clear()
+        here.server.lose_sessions()
+        here.run_for(60.0)
+        turns = ["detected", "started", "checkpoint_selected", "failed", "checkpoint_selected"]
+        assert names(caplog) == [*turns, "client_created", "completed"]
+        caplog.clear()
+        here.server.checkpoints.clear()
+        here.server.lose_sessions()
+        here.run_for(60.0)
+        assert names(caplog) == ["detected", "started", "checkpoint_selected", "failed", "exhausted"]
+        assert state(client) == "session_lost"
+
+
+def test_a_policy_that_is_off_logs_each_loss_once(caplog: pytest.LogCaptureFixture) -> None:
+    with unconfigured_logs(), caplog.at_level(logging.INFO, logger="tinkex"), world(enabled=False) as here:
+        here.server.corrupted.add(model_id(here.client("a")))
+        here.run_for(300.0)
+        assert names(caplog) == ["detected"]
+
+
 # Many at once, and the end
 
 
@@ -384,6 +440,19 @@ def test_options_that_mean_nothing_are_refused_at_the_start() -> None:
         {"recovery": RecoveryPolicy(), "on_failure": "print"},
     ]
     for options in wrong:
-        with pytest.raises(Exception, match="recovery|on_failure") as refused:
+        with pytest.raises(Exception, match=r"recovery|on_failure") as refused:
             ServiceClient.start(base_url="http://127.0.0.1:1", **options)
         assert getattr(refused.value, "kind", None) == "validation"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_runs_wait_for_their_place_in_the_order_of_their_loss(seed: int) -> None:
+    with world(seed, load_seconds=60.0, poll_seconds=5.0) as here:
+        clients = [here.client("a") for _ in range(4)]
+        lost = [model_id(client) for client in reversed(clients)]
+        for run in lost:
+            here.server.corrupted.add(run)
+            here.run_for(6.0)
+        here.run_for(300.0)
+        assert [told.lost_model_id for told in here.recovered] == lost
+        assert [path.split("/")[2] for _, path, _ in here.server.loads] == lost

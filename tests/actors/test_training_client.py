@@ -261,19 +261,6 @@ def test_a_save_whose_name_is_taken_by_another_is_a_conflict(url: str) -> None:
         training.ask(messages.SaveState("twice", overwrite=True)).unwrap()
 
 
-def test_a_load_is_a_models_first_request_and_later_ones_name_the_way_out(url: str) -> None:
-    with service(url) as (ref, faults):
-        training = create(ref)
-        path = training.ask(messages.SaveState("loadable")).unwrap().path
-        fresh = create(ref)
-        assert fresh.proxy().load_state_with_optimizer(path).get().is_ok
-        sent = len(faults.seen)
-        refused = fresh.proxy().load_state(path).get()
-        assert isinstance(refused, Err)
-        assert "CreateTrainingClientFromState" in refused.error.message
-        assert len(faults.seen) == sent
-
-
 def test_unload_waits_for_what_was_asked_before_and_ends_the_client(url: str) -> None:
     with service(url) as (ref, _):
         training = create(ref)

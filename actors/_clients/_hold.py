@@ -1,0 +1,138 @@
+"""What a training client holds on the server: a lease made real."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tinkex.actors._clients._acquire import heartbeat, open_model, open_session
+from tinkex.actors._clients._lease import Lease
+from tinkex.actors._clients._pipeline import Pipeline
+from tinkex.actors._clients._requests import load_state
+from tinkex.actors._clients._steps import at_step
+from tinkex.actors._genserver._client import ClientActor
+from tinkex.actors._runtime._io import IoTask
+from tinkex.actors._transport import Transport
+from tinkex.protocol import Err, Ok, Result, TinkexError
+from tinkex.protocol.messages import LoadState
+from tinkex.protocol.replies import LoadedState
+
+
+class Hold:
+    """A lease, the session it lives in, its heartbeat, its model, and that model's requests. In its actor's thread.
+
+    Args:
+        actor: whose thread and io scope this runs in.
+        transport: the way to the server.
+        lease: what is made real.
+        heartbeat_seconds: between beats, where the lease has a session of its own.
+        next_number: the actor's count of calls.
+        settled: told after every event of the requests.
+        lost: told once when the session turns out to be gone.
+    """
+
+    def __init__(
+        self,
+        actor: ClientActor[Any],
+        transport: Transport,
+        lease: Lease,
+        heartbeat_seconds: float,
+        *,
+        next_number: Callable[[], int],
+        settled: Callable[[], None],
+        lost: Callable[["Hold", TinkexError], None],
+        log: Any,
+    ) -> None:
+        """Hold nothing real yet."""
+        self.lease = lease
+        self.pipeline: Pipeline | None = None
+        self.closed = False
+        self._actor = actor
+        self._transport = transport
+        self._heartbeat_seconds = heartbeat_seconds
+        self._next_number = next_number
+        self._settled = settled
+        self._lost = lost
+        self._log = log
+        self._tasks: list[IoTask[Any]] = []
+        self._forget_loss: Callable[[], None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is open."""
+        return self.pipeline is None or self.pipeline.sequence.idle
+
+    @property
+    def suspicion(self) -> TinkexError | None:
+        """Why nothing more is sent to this model, None while all is well."""
+        return None if self.pipeline is None else self.pipeline.sequence.suspicion
+
+    def open(self, then: Callable[[Result[str]], None]) -> None:
+        """Make the lease real and tell ``then`` the model's id, or the error with its step. Once."""
+        if self.lease.owns_session:
+            work = open_session(self._transport, self.lease.session)
+            self._tasks.append(self._actor.run_io("create_session", work, partial(self._session_opened, then)))
+            return
+        lose = partial(self._actor.run_soon, "session lost")
+        self._forget_loss = self.lease.session.loss.listen(lambda error: lose(partial(self.lose, error)))
+        self._open_model(then)
+
+    def load(self, message: LoadState, access_token: str | None, then: Callable[[Result[LoadedState]], None]) -> None:
+        """Load a checkpoint as the model's first request; it must be open and unused."""
+        pipeline = self.pipeline
+        if pipeline is None:
+            raise AssertionError("a load needs an open model")
+        now = self._actor.runtime.clock.time()
+        operation = load_state(self._next_number(), self.lease.model_id or "", message, now, access_token)
+        pipeline.enqueue(operation, then)
+
+    def lose(self, error: TinkexError) -> None:
+        """Note that the session is gone, unless this was closed meanwhile."""
+        if not self.closed:
+            self._lost(self, error)
+
+    def close(self, error: TinkexError) -> None:
+        """Stop beating, sending and polling; what is open is answered with ``error``. The lease is not touched."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._forget_loss is not None:
+            self._forget_loss()
+        for task in self._tasks:
+            task.cancel()
+        if self.pipeline is not None:
+            self.pipeline.abort(error)
+
+    def _session_opened(self, then: Callable[[Result[str]], None], result: Result[str]) -> None:
+        if self.closed:
+            return
+        match result:
+            case Err(error):
+                then(Err(at_step(error, "create_session")))
+            case Ok(session_id):
+                beat = heartbeat(self._transport, session_id, self._actor.runtime.clock, self._heartbeat_seconds)
+                lost = self._actor.run_io("heartbeat", beat, lambda gone: self.lose(gone.unwrap()))
+                self._tasks.append(lost)
+                self._open_model(then)
+
+    def _open_model(self, then: Callable[[Result[str]], None]) -> None:
+        work = open_model(self._transport, self.lease)
+        self._tasks.append(self._actor.run_io("create_model", work, partial(self._model_opened, then)))
+
+    def _model_opened(self, then: Callable[[Result[str]], None], result: Result[str]) -> None:
+        if self.closed:
+            return
+        match result:
+            case Err(error):
+                then(Err(at_step(error, "create_model")))
+            case Ok(model_id):
+                self._log = self._log.bind(session_id=self.lease.session.session_id, model_id=model_id)
+                self.pipeline = Pipeline(
+                    self._actor,
+                    self._transport,
+                    model_id,
+                    self.lease.session.session_id or "",
+                    settled=self._settled,
+                    session_lost=self.lose,
+                    log=self._log,
+                )
+                then(Ok(model_id))
