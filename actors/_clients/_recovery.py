@@ -2,7 +2,7 @@
 
 import contextlib
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pykka
 
@@ -14,6 +14,9 @@ from tinkex.actors._runtime._log import log
 from tinkex.actors._transport import Transport
 from tinkex.protocol import ChildSpec, Ok, Result, messages
 from tinkex.protocol.replies import OperationStatus
+
+RESTART_SECONDS: Final = 1.0
+"""Before a recoverer that ended is replaced: what ended it may do so again."""
 
 
 class Recovery:
@@ -86,7 +89,7 @@ class Recovery:
         self._recoverer = None
         if not self._stopping and self._supervisor.is_alive():
             log(actor_urn=self._actor.actor_urn).error("recoverer down, starting another")
-            self._start()
+            self._actor.run_after("another recoverer", RESTART_SECONDS, self._start)
 
     def _tell(self, client: GenRef[Any]) -> None:
         if self._recoverer is not None:
