@@ -17,6 +17,7 @@ from tinkex.actors._transport import (
     ResultLost,
     Transport,
     future_of,
+    own_words,
 )
 from tinkex.protocol import TinkexError, wire
 
@@ -46,7 +47,7 @@ async def open_session(transport: Transport, session: Session) -> str:
     """
     async with session.lock:
         if session.session_id is None:
-            session.asked = True
+            asked_before, session.asked = session.asked, True
             request = wire.CreateSessionRequest(
                 tags=session.tags,
                 user_metadata=dict[str, Any](session.user_metadata),
@@ -61,7 +62,7 @@ async def open_session(transport: Transport, session: Session) -> str:
                 headers={"x-idempotency-key": session.idempotency_key},
             )
             if isinstance(sent, Refused):
-                session.asked = False
+                session.asked = asked_before  # an attempt of an earlier call may have arrived
             if not isinstance(sent, Accepted):
                 raise sent.error
             session.session_id = wire.decode(sent.body, wire.CreateSessionReply).session_id
@@ -79,7 +80,7 @@ async def open_model(transport: Transport, lease: Lease) -> str:
     """
     async with lease.lock:
         if lease.model_id is None:
-            lease.asked = True
+            asked_before, lease.asked = lease.asked, True
             request = wire.CreateModelRequest(
                 session_id=lease.session.session_id or "",
                 model_seq_id=lease.model_seq_id,
@@ -90,7 +91,7 @@ async def open_model(transport: Transport, lease: Lease) -> str:
             body = wire.encode(request)
             sent = await transport.send("/api/v1/create_model", body, what="create_model", observe=no_one)
             if isinstance(sent, Refused):
-                lease.asked = False
+                lease.asked = asked_before
             if not isinstance(sent, Accepted):
                 raise sent.error
             raw = sent.body
@@ -117,6 +118,7 @@ async def release(transport: Transport, lease: Lease) -> bool:
     Raises:
         TinkexError: the server could not be asked; the release may be tried again.
     """
+    transport = transport.express
     if not lease.owns_session:
         return await _release_shared(transport, lease)
     confirmed, failure = False, None
@@ -125,10 +127,7 @@ async def release(transport: Transport, lease: Lease) -> bool:
             confirmed = await unload(transport, lease.model_id, patience=UNLOAD_SECONDS)
         except TinkexError as error:
             failure = error
-    try:
-        confirmed = await finish_session(transport, lease.session) or confirmed
-    except TinkexError as error:
-        failure = error
+    confirmed = await finish_session(transport, lease.session) or confirmed
     if failure is not None and not confirmed:
         raise failure
     return confirmed
@@ -155,11 +154,14 @@ async def finish_all(transport: Transport, book: LeaseBook) -> None:
 
 async def _finish_one(transport: Transport, book: LeaseBook, session: Session) -> None:
     try:
-        await finish_session(transport, session)
+        finished = await finish_session(transport, session)
     except TinkexError as error:
         log(session_id=session.session_id).warning("session not finished", error=error.message)
-    else:
+        return
+    if finished:
         book.close_session(session)
+    else:
+        log(session_id=session.session_id).warning("session left to expire: the server did not finish it")
 
 
 async def finish_session(transport: Transport, session: Session) -> bool:
@@ -168,6 +170,7 @@ async def finish_session(transport: Transport, session: Session) -> bool:
     Raises:
         TinkexError: the server could not be asked.
     """
+    transport = transport.express
     if session.session_id is None and session.asked:
         await open_session(transport, session)
     async with session.lock:
@@ -186,7 +189,7 @@ async def unload(transport: Transport, model_id: str, patience: float | None = N
         TinkexError: the server could not be asked, or did not say in time.
     """
     body = wire.encode(wire.UnloadModelRequest(model_id=model_id))
-    return await _step(transport, "/api/v1/unload_model", body, "unload_model", patience)
+    return await _step(transport.express, "/api/v1/unload_model", body, "unload_model", patience)
 
 
 async def _step(transport: Transport, path: str, body: bytes, what: str, patience: float | None = None) -> bool:
@@ -236,7 +239,8 @@ async def heartbeat(transport: Transport, session_id: str, clock: Clock, interva
 
 
 def _session_gone(attempt: Attempt, session_id: str) -> TinkexError | None:
-    if isinstance(attempt, HttpReply) and attempt.status in (404, 410):
+    # In the server's own words only: a proxy's page says nothing about a session.
+    if isinstance(attempt, HttpReply) and attempt.status in (404, 410) and own_words(attempt) is not None:
         return TinkexError(
             "the server says that this session is gone; create a new client from its last checkpoint",
             kind="session_lost",

@@ -14,6 +14,7 @@ from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
 from tinkex.actors._transport import (
     Accepted,
+    Departure,
     Done,
     Exists,
     Failed,
@@ -70,6 +71,7 @@ class Pipeline:
         self._settles: dict[int, Settle] = {}
         self._timers: dict[int, Timer] = {}
         self._send: IoTask[Any] | None = None
+        self._departure = Departure()
         self._polls: dict[tuple[int, int], IoTask[Any]] = {}
         self._doubts = 0
 
@@ -159,12 +161,14 @@ class Pipeline:
         operation, part, seq_id = send
         if operation.server_time is None:
             operation.server_time = self._transport.server_time
+        self._departure = Departure()
         work = self._transport.send(
             part.path,
             part.encode(seq_id),
             what=operation.name,
             observe=partial(_observe, operation),
             save=operation.save_name is not None,
+            departure=self._departure,
         )
         self._log.debug("sending", operation=operation.name, seq_id=seq_id)
         self._send = self._actor.run_io(
@@ -190,12 +194,13 @@ class Pipeline:
     def _on_accepted(self, operation: Operation, part: Part, body: bytes) -> None:
         try:
             request_id = future_of(body, operation.name)
-        except TinkexError as error:
+            value = None if request_id is not None else part.decode(body)
+        except TinkexError as error:  # a success that is not the API's: a proxy's, say
             self._react(self.sequence.lose(operation, error))
             return
         answers = self.sequence.accept(operation, part, request_id)
         if request_id is None:
-            answers += self._read(operation, part, body)
+            answers += self.sequence.finish(operation, part, value)
         self._react(answers)
 
     # Waiting for results
@@ -250,7 +255,7 @@ class Pipeline:
         try:
             value = part.decode(body)
         except TinkexError as error:
-            return self.sequence.fail(operation, error)
+            return self.sequence.lose(operation, error)
         return self.sequence.finish(operation, part, value)
 
     def _prove(self, operation: Operation, part: Part, error: TinkexError) -> None:
@@ -273,11 +278,22 @@ class Pipeline:
     # Callers who stop waiting
 
     def _expired(self, operation: Operation, seconds: float) -> None:
-        self._react(self.sequence.withdraw(operation, await_timeout(operation.name, seconds, operation.outcome)))
+        self._withdraw(operation, await_timeout(operation.name, seconds, operation.outcome))
 
     def _abandoned(self, operation: Operation, reason: AbandonReason) -> None:
         if reason == "cancelled":
-            self._react(self.sequence.withdraw(operation, cancelled(operation.name, operation.outcome)))
+            self._withdraw(operation, cancelled(operation.name, operation.outcome))
+
+    def _withdraw(self, operation: Operation, error: TinkexError) -> None:
+        """Answer ``operation`` with ``error``; where nothing of it went out, nothing will, and its number is free."""
+        at_door = [part for part in operation.parts if part.state != "unsent"]
+        first = self.sequence.sending is operation and [part.state for part in at_door] == ["sending"]
+        if first and self._send is not None and self._departure.claim():
+            self._send.cancel()
+            self._send = None
+            self._react(self.sequence.refuse(operation, at_door[0], error))
+        else:
+            self._react(self.sequence.withdraw(operation, error))
 
 
 def _observe(operation: Operation, state: str, reason: str | None) -> None:

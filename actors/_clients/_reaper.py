@@ -63,7 +63,9 @@ class Reaper(ClientActor[Any]):
         if isinstance(result, Err):
             lease.reason = result.error.message
             event.warning("lease not released", error=result.error.message)
-            if not self._stopping:
+            if self._expired(lease):
+                self._book.close(lease)
+            elif not self._stopping:
                 self.run_after("release again", RETRY_SECONDS, partial(self._reap, lease))
         elif result.value:
             self._book.close(lease)
@@ -71,10 +73,18 @@ class Reaper(ClientActor[Any]):
         else:
             lease.state = "expiring"
             lease.reason = "the server has no way to release it; it expires with its session"
-            if lease.owns_session:
-                lease.expires = self.runtime.clock.time() + SESSION_EXPIRES_SECONDS
+            self._expired(lease)
             event.info("lease left to expire")
         self._maybe_drained()
+
+    def _expired(self, lease: Lease) -> bool:
+        """Whether the server must have ended ``lease`` by itself: no heartbeat keeps a session that is its own."""
+        if not lease.owns_session:
+            return False
+        now = self.runtime.clock.time()
+        if lease.expires is None:
+            lease.expires = now + SESSION_EXPIRES_SECONDS
+        return lease.expires <= now
 
     def _maybe_drained(self) -> None:
         if self._stopping and not self._busy:

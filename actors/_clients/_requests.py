@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tinkex.actors._clients._chunks import chunk_data, combine
 from tinkex.actors._clients._operation import Operation, Part
-from tinkex.protocol import Datum, wire
+from tinkex.protocol import Datum, TinkexError, wire
 from tinkex.protocol.messages import Forward, ForwardBackward, LoadState, OptimStep, SaveState, SaveWeightsForSampler
 from tinkex.protocol.replies import (
     ForwardBackwardOutput,
@@ -53,6 +53,7 @@ def optim_step(number: int, model_id: str, message: OptimStep, now: float) -> Op
         return wire.encode(wire.OptimStepRequest(model_id=model_id, seq_id=seq_id, adam_params=message.adam_params))
 
     def decode(body: bytes) -> OptimStepOutput:
+        _recognise("optim_step", body, "metrics")
         return OptimStepOutput(metrics=dict(wire.decode(body, wire.OptimStepResult).metrics or {}))
 
     part = Part("/api/v1/optim_step", encode, decode)
@@ -97,6 +98,7 @@ def save_weights_for_sampler(number: int, model_id: str, message: SaveWeightsFor
         )
 
     def decode(body: bytes) -> SavedSamplerWeights:
+        _recognise("save_weights_for_sampler", body, "path", "sampling_session_id")
         result = wire.decode(body, wire.SaveWeightsForSamplerResult)
         return SavedSamplerWeights(path=result.path, sampling_session_id=result.sampling_session_id)
 
@@ -129,10 +131,17 @@ def load_state(
         )
 
     def decode(body: bytes) -> LoadedState:
+        _recognise("load_weights", body, "path", "model_id")
         result = wire.decode(body, wire.LoadWeightsResult)
         return LoadedState(path=result.path or message.path, model_id=result.model_id or model_id)
 
     return Operation(number, "load_weights", [Part("/api/v1/load_weights", encode, decode)], _single, now)
+
+
+def _recognise(what: str, body: bytes, *names: str) -> None:
+    """Refuse a JSON object that is no result: where every field is optional, any proxy's would pass for one."""
+    if wire.decode(body, dict[str, Any]).keys().isdisjoint(("type", *names)):
+        raise TinkexError(f"the answer to {what} is no result of one", kind="protocol", category="server")
 
 
 def _config(config: Any) -> dict[str, float] | None:

@@ -97,13 +97,17 @@ class Sequence:
         return answers + self.suspect(error, f"the outcome of {operation.name} is unknown", operation)
 
     def finish(self, operation: Operation, part: Part, value: Any) -> list[Answer]:
-        """Note the result of ``part``; the operation is answered with its last one."""
+        """Note the result of ``part``; the operation is answered with its last one.
+
+        One that uses gradients is answered when those before it are known to be sound.
+        """
         part.state = "done"
         part.result = value
-        if not operation.done:
+        if not operation.done or self._in_doubt(operation):
             return []
         self.accepted.pop(operation.number, None)
-        return self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
+        answers = self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
+        return answers + self._vouch()
 
     def fail(self, operation: Operation, error: TinkexError) -> list[Answer]:
         """Note that ``operation`` was accepted and its result is an error."""
@@ -120,7 +124,7 @@ class Sequence:
             self.waiting.remove(operation)
         elif operation.accepted:
             self.accepted.pop(operation.number, None)
-        return self._answer(operation, Err(known))
+        return self._answer(operation, Err(known)) + self._vouch()
 
     def suspect(self, cause: TinkexError, why: str, culprit: Operation | None = None) -> list[Answer]:
         """Stop sending: what waits is refused, and steps behind ``culprit`` are not vouched for."""
@@ -163,6 +167,22 @@ class Sequence:
     def unused(self) -> bool:
         """Whether nothing was ever sent or asked for: servers take a load only then."""
         return self.idle and self.next_seq_id == 1
+
+    def _in_doubt(self, operation: Operation) -> bool:
+        """Whether it uses gradients of which one is awaited still."""
+        return operation.uses_gradients and any(
+            earlier.makes_gradients and (earlier.first_seq_id or 0) < (operation.first_seq_id or 0)
+            for earlier in self.accepted.values()
+        )
+
+    def _vouch(self) -> list[Answer]:
+        """Answer what waited only for the gradients before it."""
+        answers: list[Answer] = []
+        for operation in list(self.accepted.values()):
+            if operation.done and not self._in_doubt(operation):
+                self.accepted.pop(operation.number)
+                answers += self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
+        return answers
 
     def _sent(self, operation: Operation) -> None:
         if self.sending is operation:

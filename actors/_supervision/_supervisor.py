@@ -112,11 +112,11 @@ class Supervisor(ClientActor[SupervisorProxy]):
         refusal = refuse(spec) or self._refuse(spec.id)
         if refusal is not None:
             return Err(refusal)
-        child = Child(spec)
+        child = self._children[spec.id] = Child(spec)
         error = self._launch(child)
         if error is not None:
+            del self._children[spec.id]
             return Err(error)
-        self._children[spec.id] = child
         return Ok(child.ref)
 
     def _refuse(self, child_id: str) -> TinkexError | None:
@@ -140,6 +140,8 @@ class Supervisor(ClientActor[SupervisorProxy]):
             self._log.warning("child did not start", child=spec.id, error=error.message)
             return error
         child.ref = ref
+        if self.actor_stopped.is_set():  # ended while the child started: the finalizer saw no ref of it
+            ref.kill("killed")
         self.monitor(ref)
         self._log.debug("child started", child=spec.id, child_urn=ref.actor_urn, restarts=child.restarts)
         return None

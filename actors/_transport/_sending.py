@@ -17,7 +17,7 @@ BILLING_LIMIT_SECONDS: Final = 3600.0
 _OK = range(200, 300)
 _CLIENT_ERRORS = range(400, 500)
 
-WaitState = Literal["backing_off", "paused_billing", "paused_rate_limit", "paused_capacity"]
+WaitState = Literal["backing_off", "paused_billing", "paused_rate_limit", "paused_capacity", "queued", "circuit_open"]
 
 
 class Accepted(NamedTuple):
@@ -65,7 +65,7 @@ class Sending:
     Args:
         what: how errors name the request, such as ``"save_weights"``.
         started: monotonic seconds of the first attempt.
-        send_timeout: seconds of repeating, pauses for billing not counted; None repeats for ever.
+        send_timeout: seconds of repeating, pauses for billing and queueing not counted; None repeats for ever.
         save: whether a 409 means that the name of a checkpoint is taken.
     """
 
@@ -77,6 +77,15 @@ class Sending:
     failures: int = field(default=0, init=False)
     billing_since: float | None = field(default=None, init=False)
     paused: float = field(default=0.0, init=False)
+    queued: float = field(default=0.0, init=False)
+    """Seconds that it waited for its turn among our own requests; they do not count against ``send_timeout``."""
+
+    def deadline(self, now: float) -> float | None:
+        """Return the monotonic seconds at which the repeats end as far as is known ``now``; None for never."""
+        if self.send_timeout is None:
+            return None
+        billed = 0.0 if self.billing_since is None else now - self.billing_since
+        return self.started + self.send_timeout + self.paused + self.queued + billed
 
     def judge(self, attempt: Attempt, now: float, wall: float) -> Verdict:
         """Return what the latest ``attempt`` means; ``now`` is monotonic, ``wall`` epoch seconds."""
@@ -141,7 +150,8 @@ class Sending:
         return now - since
 
     def _expired(self, now: float) -> bool:
-        return self.send_timeout is not None and now - self.started - self.paused >= self.send_timeout
+        deadline = self.deadline(now)
+        return deadline is not None and now >= deadline
 
 
 def _positive(delay: float | None) -> float | None:

@@ -283,3 +283,25 @@ def test_a_cancelled_await_of_a_create_kills_the_client(url: str, good: str) -> 
     with service(url, hold("/load_weights")) as (ref, faults):
         asyncio.run(cancel(ref, faults.held))
         nothing_left(url)
+
+
+def test_a_model_that_was_asked_for_is_released_though_a_later_repeat_is_refused(url: str) -> None:
+    def rule(request: httpx.Request, count: int) -> Any:
+        if request.url.path == "/api/v1/create_model" and count in (2, 3):
+            return httpx.Response(401, json={"detail": "not now"})
+        return "hold" if request.url.path == "/api/v1/retrieve_future" and count == 1 else None
+
+    clock = VirtualClock()
+    faults = Faults(rule)
+    with service(url, clock=clock, faults=faults) as (ref, _):
+        model = base_model(ref)
+        reply = ref.ask(messages.CreateLoraTrainingClient(model, rank=4, await_timeout=1.0), block=False)
+        assert faults.held.wait(20)
+        clock.advance(1.0)
+        assert isinstance(reply.get(timeout=20), Err)
+        eventually(lambda: len(faults.sent("/create_model")) == 2 and ref.ask(messages.Leaks()).unwrap().leases)
+        clock.advance(30.0)
+        eventually(lambda: len(faults.sent("/create_model")) == 3)
+        eventually(lambda: clock.pending() >= 2)
+        clock.advance(30.0)
+        eventually(lambda: health(url)["models"] == 0 and not ref.ask(messages.Leaks()).unwrap().leases)

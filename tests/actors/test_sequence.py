@@ -101,6 +101,42 @@ def test_a_failed_forward_backward_leaves_no_step_behind_it_vouched_for() -> Non
     assert [operation.number for operation in sequence.open_operations()] == [1, 4]
 
 
+def pass_and_step(sequence: Sequence) -> tuple[Operation, Operation]:
+    """Give a pass and the step behind it, both accepted, the step's result there first."""
+    passed = make(1, name="forward_backward", makes_gradients=True)
+    step = make(2, name="optim_step", uses_gradients=True)
+    for operation, request_id in ((passed, "r1"), (step, "r2")):
+        sequence.add(operation)
+        sequence.accept(operation, taken(sequence).part, request_id)
+    assert sequence.finish(step, step.parts[0], "stepped") == []
+    return passed, step
+
+
+def test_a_step_is_answered_when_the_gradients_before_it_are_known_to_be_sound() -> None:
+    sequence = Sequence()
+    passed, step = pass_and_step(sequence)
+    answers = sequence.finish(passed, passed.parts[0], "passed")
+    assert answers == [Answer(passed, Ok(["passed"])), Answer(step, Ok(["stepped"]))]
+    assert sequence.idle
+
+
+def test_a_step_whose_result_overtook_a_failed_pass_is_not_vouched_for() -> None:
+    sequence = Sequence()
+    passed, step = pass_and_step(sequence)
+    failed, refused = sequence.fail(passed, BOOM)
+    assert (failed.operation, refused.operation) == (passed, step)
+    assert isinstance(refused.result, Err)
+    assert (refused.result.error.kind, refused.result.error.data["outcome"]) == ("client_suspect", "running")
+
+
+def test_a_step_waits_for_no_pass_whose_caller_has_stopped_waiting() -> None:
+    sequence = Sequence()
+    passed, step = pass_and_step(sequence)
+    withdrawn, answered = sequence.withdraw(passed, BOOM)
+    assert withdrawn.operation is passed
+    assert answered == Answer(step, Ok(["stepped"]))
+
+
 def test_what_is_being_sent_when_the_client_turns_suspect_is_answered_unknown() -> None:
     sequence = Sequence()
     backward, step = make(1, name="forward_backward", makes_gradients=True), make(2, name="optim_step")
