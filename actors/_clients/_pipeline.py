@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tinkex.actors._clients._acquire import session_gone
 from tinkex.actors._clients._operation import Operation, Part
+from tinkex.actors._clients._passes import poll_part, read_part, send_part
 from tinkex.actors._clients._proof import prove_save
 from tinkex.actors._clients._sequence import Answer, Sequence
 from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled
@@ -18,12 +19,14 @@ from tinkex.actors._transport import (
     Done,
     Exists,
     Failed,
+    PassForm,
     Refused,
     ResultLost,
     Transport,
     Unknown,
     conflict,
     future_of,
+    read_inline,
 )
 from tinkex.protocol import Err, Ok, Request, Result, TinkexError, wire
 from tinkex.protocol.replies import OperationStatus
@@ -161,15 +164,9 @@ class Pipeline:
         operation, part, seq_id = send
         if operation.server_time is None:
             operation.server_time = self._transport.server_time
-        self._departure = Departure()
-        work = self._transport.send(
-            part.path,
-            part.encode(seq_id),
-            what=operation.name,
-            observe=partial(_observe, operation),
-            save=operation.save_name is not None,
-            departure=self._departure,
-        )
+        observe, save = partial(_observe, operation), operation.save_name is not None
+        self._departure = gone = Departure()
+        work = send_part(self._transport, part, seq_id, what=operation.name, observe=observe, save=save, departure=gone)
         self._log.debug("sending", operation=operation.name, seq_id=seq_id)
         self._send = self._actor.run_io(
             f"sent {operation.name} {seq_id}", work, partial(self._on_sent, operation, part)
@@ -194,14 +191,14 @@ class Pipeline:
     def _on_accepted(self, operation: Operation, part: Part, body: bytes) -> None:
         try:
             request_id = future_of(body, operation.name)
-            value = None if request_id is not None else part.decode(body)
         except TinkexError as error:  # a success that is not the API's: a proxy's, say
             self._react(self.sequence.lose(operation, error))
             return
         answers = self.sequence.accept(operation, part, request_id)
         if request_id is None:
-            answers += self.sequence.finish(operation, part, value)
-        self._react(answers)
+            self._on_result(operation, part, read_inline(operation.name, body))
+        else:
+            self._react(answers)
 
     # Waiting for results
 
@@ -212,9 +209,7 @@ class Pipeline:
                     return
                 key = (operation.number, index)
                 if part.state == "accepted" and part.request_id is not None and key not in self._polls:
-                    work = self._transport.poll(
-                        part.request_id, what=operation.name, observe=partial(_observe, operation)
-                    )
+                    work = poll_part(self._transport, part, what=operation.name, observe=partial(_observe, operation))
                     then = partial(self._on_polled, operation, part, key)
                     self._polls[key] = self._actor.run_io(f"result of {operation.name} {part.seq_id}", work, then)
 
@@ -224,10 +219,12 @@ class Pipeline:
         self._polls.pop(key, None)
         if operation.answered:
             return
-        verdict = result.unwrap()
+        self._on_result(operation, part, result.unwrap())
+
+    def _on_result(self, operation: Operation, part: Part, verdict: Done | Failed | ResultLost) -> None:
         match verdict:
-            case Done(body):
-                self._react(self._read(operation, part, body))
+            case Done(body, form):
+                self._react(self._read(operation, part, body, form))
             case Failed(error):
                 self._on_failed(operation, part, error)
             case ResultLost(error) if error.status in _GONE:
@@ -251,9 +248,9 @@ class Pipeline:
         else:
             self._react(self.sequence.fail(operation, conflict(operation.name) if taken else error))
 
-    def _read(self, operation: Operation, part: Part, body: bytes) -> list[Answer]:
+    def _read(self, operation: Operation, part: Part, body: bytes, form: PassForm) -> list[Answer]:
         try:
-            value = part.decode(body)
+            value = read_part(part, body, form)
         except TinkexError as error:
             return self.sequence.lose(operation, error)
         return self.sequence.finish(operation, part, value)

@@ -30,7 +30,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import Down
 from tinkex.actors._runtime._log import log
 from tinkex.actors._supervision._supervisor import Supervisor
-from tinkex.actors._transport import Limits, Transport, share_courtesy
+from tinkex.actors._transport import Limits, Transport, profile_of, share_courtesy
 from tinkex.protocol import ChildSpec, Ok, Result, messages
 from tinkex.protocol.replies import (
     ActorStatus,
@@ -75,6 +75,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             http_transport=self.runtime.http_transport,
             rng=self.runtime.new_random(),
             courtesy=courtesy,
+            profile=profile_of(self.runtime, settings.base_url),
         )
         self._book = LeaseBook()
         self._release = Releaser(self._transport, self._book, self.runtime.io)

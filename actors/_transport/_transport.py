@@ -12,12 +12,13 @@ import msgspec
 
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
-from tinkex.actors._transport._answers import Done, Failed, Pending, ResultLost, read_answer
+from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
 from tinkex.actors._transport._backoff import full_jitter, poll_pause
 from tinkex.actors._transport._courtesy import Courtesy, Lane, Observe, Turn
 from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._faults import not_in_time
 from tinkex.actors._transport._http import Attempt, Http, HttpReply
+from tinkex.actors._transport._profile import ServerProfile
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown
 from tinkex.protocol import ApiKey, TinkexError, wire
 
@@ -43,6 +44,7 @@ class Transport:
         rng: the jitter's source.
         courtesy: shared with the other transports to this server with this key; one of its own where None.
         http_transport: where bytes go instead of the network, for tests.
+        profile: what was found out about the server, shared by all who ask it; None to find out anew.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Transport:
         rng: random.Random,
         courtesy: Courtesy | None = None,
         http_transport: "httpx.AsyncBaseTransport | None" = None,
+        profile: ServerProfile | None = None,
     ) -> None:
         """Keep what is needed; nothing is sent."""
         self.base_url = base_url
+        self.profile = profile if profile is not None else ServerProfile()
         self.send_timeout = send_timeout
         self._http = Http(base_url, api_key, http_transport)
         self._clock = clock
@@ -96,7 +100,13 @@ class Transport:
         return await self._settle("POST", path, body, turn, what=what, save=save, headers=headers)
 
     async def poll(
-        self, request_id: str, *, what: str, observe: Observe, patience: float | None = None
+        self,
+        request_id: str,
+        *,
+        what: str,
+        observe: Observe,
+        patience: float | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Done | Failed | ResultLost:
         """Ask for the result of ``request_id`` until there is one; at most one poll is open at a time.
 
@@ -107,12 +117,13 @@ class Transport:
         until = None if patience is None else started + patience
         turn = Turn(self._lane("poll"), observe, "running", until=until)
         misses = 0
+        polling = Polling(what)
         while True:
             begun = self._clock.monotonic()
             attempt = await self._exchange(
-                "POST", "/api/v1/retrieve_future", body, turn, read_seconds=POLL_READ_SECONDS
+                "POST", "/api/v1/retrieve_future", body, turn, read_seconds=POLL_READ_SECONDS, headers=headers
             )
-            answer = read_answer(what, attempt, self._clock.time())
+            answer = polling.read(attempt, self._clock.monotonic(), self._clock.time())
             if not isinstance(answer, Pending):
                 return answer
             if patience is not None and self._clock.monotonic() - started >= patience:
@@ -126,6 +137,19 @@ class Transport:
             if not answer.answered:
                 pause += self._courtesy.delay_of_repeat()
             await self._clock.sleep(pause)
+
+    async def result(
+        self, accepted: bytes, *, what: str, observe: Observe, patience: float | None = None
+    ) -> Done | Failed | ResultLost:
+        """Return the result of a request that was answered ``accepted``: polled for, or in that answer itself.
+
+        Raises:
+            TinkexError: kind ``protocol``, where the answer cannot be read.
+        """
+        request_id = future_of(accepted, what)
+        if request_id is None:
+            return read_inline(what, accepted)
+        return await self.poll(request_id, what=what, observe=observe, patience=patience)
 
     async def call(
         self,

@@ -128,7 +128,12 @@ def test_a_load_is_a_barrier_what_was_asked_before_ends_on_the_old_model_and_wha
         ]
         assert not any(reply.done() for reply in [load, *after, stepped, saved])
         gate.set()
-        eventually(lambda: clock.advance(1.0) or load.done())
+
+        def done_after_another_second() -> bool:
+            clock.advance(1.0)
+            return load.done()
+
+        eventually(done_after_another_second)
         new = load.get().unwrap().model_id
         assert [reply.get(timeout=20).unwrap().metrics["loss:sum"] for reply in after] == losses
         assert stepped.get(timeout=20).is_ok

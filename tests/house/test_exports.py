@@ -8,7 +8,7 @@ ROOMS = {
     "tinkex.protocol": """
         AdamParams ApiKey ChildSpec Datum EncodedTextChunk Err ErrorCategory ErrorKind LoraConfig ModelInput Ok
         Recovered RecoveryFailed RecoveryPolicy RecoverySignal Request Result TensorData TinkerPath TinkexError
-        check_data messages replies validation wire
+        check_data decode_message decode_result encode_message encode_result messages replies validation wire
     """,
     "tinkex.actors": """
         AbandonReason ChildSpec Deferred Down GenRef GenServer Outcome Pending Reply ServiceClient ServiceClientProxy
