@@ -11,6 +11,7 @@ from tinkex.protocol._message_codec import decode_message, decode_result, encode
 from tinkex.protocol._model_input import EncodedTextChunk, ModelInput
 from tinkex.protocol._path import TinkerPath
 from tinkex.protocol._queue_state import QueueState, QueueStateChange
+from tinkex.protocol._recovery import Recovered, RecoveryFailed, RecoveryPolicy, RecoverySignal
 from tinkex.protocol._request import Request
 from tinkex.protocol._result import Err, Ok, Result
 from tinkex.protocol._tensor import TensorData
@@ -29,6 +30,10 @@ __all__ = [
     "Ok",
     "QueueState",
     "QueueStateChange",
+    "Recovered",
+    "RecoveryFailed",
+    "RecoveryPolicy",
+    "RecoverySignal",
     "Request",
     "Result",
     "TensorData",

@@ -1,6 +1,7 @@
 """Creates on their way: from the message to a client in the caller's hands, or to nothing left."""
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeGuard
 
@@ -57,6 +58,8 @@ class Creations:
         self._opening = False
         self._waiting: list[Creation] = []
         self._creations: dict[int, Creation] = {}
+        self.created: Callable[[GenRef[Any]], None] = _nobody
+        """Told of each client whose create is done."""
 
     @property
     def session_id(self) -> str | None:
@@ -229,6 +232,8 @@ class Creations:
             case Ok(model_id):
                 self._end(creation)
                 self._log.info("training client created", model_id=model_id, path=creation.path)
+                if creation.client is not None:
+                    self.created(creation.client)
                 creation.deferred.settle(Ok(creation.client))
 
     # Endings
@@ -290,6 +295,10 @@ class Creations:
         if creation.forget_owner is not None:
             creation.forget_owner()
         self._creations.pop(creation.number, None)
+
+
+def _nobody(_client: GenRef[Any]) -> None:
+    """Tell nobody."""
 
 
 def _owner(actor_urn: str | None) -> GenRef[Any] | TinkexError | None:

@@ -13,6 +13,7 @@ from tinkex.actors._clients._keeper import Keeper
 from tinkex.actors._clients._leases import Leases
 from tinkex.actors._clients._progress import progress_seconds
 from tinkex.actors._clients._reaper import Reap, Reaper
+from tinkex.actors._clients._recovery import Recovery
 from tinkex.actors._clients._release import Releaser
 from tinkex.actors._clients._service_calls import (
     delete_checkpoint,
@@ -116,6 +117,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         announcer = Announcer(self.runtime, "on_queue_state_change", self._settings.on_queue_state_change)
         keeper = Keeper(self._book, self._release, announcer.tell, self._settings.tags, self._settings.user_metadata)
         self._creations = Creations(self, self._transport, self._settings, self._book, keeper, supervisor, self._log)
+        self._recovery = Recovery(self, self._transport, self._settings, supervisor)
+        self._creations.created = self._recovery.watch
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
 
@@ -219,7 +222,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
                 session_id=self._creates().session_id,
                 model_id=None,
                 next_seq_id=None,
-                operations=[*self._creates().status(), *self.open_calls()],
+                operations=[*self._creates().status(), *self._recovery.status(), *self.open_calls()],
             )
         )
 
@@ -229,6 +232,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         """Give up creates, stop the clients, release what they held, finish the sessions; in this order."""
         self._state = "stopping"
         self._creates().stop()
+        self._recovery.stop()
         left = self.stop_seconds()
         for_clients = max(left - FINISH_SECONDS, left / 2.0)
         if not self._supervisor.is_alive():
@@ -237,7 +241,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             self._supervisor.stop(block=False, reason="shutdown", shutdown=for_clients)
         else:
             self.run_after("clients late", for_clients, self._finish)
-            self._terminate([self._reaper_id, *self._creates().child_ids()])
+            self._terminate([self._reaper_id, *self._recovery.child_ids, *self._creates().child_ids()])
 
     def _terminate(self, child_ids: list[str]) -> None:
         if not child_ids:
@@ -275,7 +279,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
                 self._supervisor.monitor(lambda _down: self._finish_elsewhere())
                 self._supervisor.stop(block=False, reason="shutdown")
                 return
-            for child_id in reversed([self._reaper_id, *self._creates().child_ids()]):
+            for child_id in reversed([self._reaper_id, *self._creates().child_ids(), *self._recovery.child_ids]):
                 self._supervisor.tell(messages.TerminateChild(child_id))
         except pykka.ActorDeadError:
             self._log.debug("supervisor was down already")

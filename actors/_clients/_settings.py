@@ -13,7 +13,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
 from tinkex.actors._transport._courtesy import MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT
 from tinkex.actors._transport._loopback import is_loopback
-from tinkex.protocol import ApiKey, QueueStateChange, TinkexError
+from tinkex.protocol import ApiKey, QueueStateChange, Recovered, RecoveryFailed, RecoveryPolicy, TinkexError
 
 HOSTED_BASE_URL: Final = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 SEND_SECONDS: Final = 300.0
@@ -29,6 +29,9 @@ _TYPES: Final[Mapping[str, Any]] = {
     "allow_insecure": bool,
     "on_queue_state_change": Callable,
     "state_dir": (str, os.PathLike),
+    "recovery": RecoveryPolicy,
+    "on_recovery": Callable,
+    "on_failure": Callable,
 }
 _WORDS: Final[Mapping[str, str]] = {
     "base_url": "text",
@@ -39,6 +42,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "allow_insecure": "True or False",
     "on_queue_state_change": "something that can be called",
     "state_dir": "the path of a folder",
+    "recovery": "a RecoveryPolicy",
+    "on_recovery": "something that can be called",
+    "on_failure": "something that can be called",
 }
 
 
@@ -78,10 +84,20 @@ class ServiceOptions(TypedDict, total=False):
 
     on_queue_state_change: Callable[[QueueStateChange], Any] | None
     """Called, in order and on a thread of its own, when the server pauses a training client's request or goes on."""
+
     state_dir: str | os.PathLike[str] | None
     """A folder of this user's own, made where there is none, in which clients write down what they hold on the server:
     if this process is killed, the next start with the folder releases it. Default ``TINKEX_STATE_DIR``, else nothing
     is written; ``""`` is nothing whatever the variable says."""
+
+    recovery: RecoveryPolicy | None
+    """How lost runs of the clients made here are noticed and recovered; default None, not at all."""
+
+    on_recovery: Callable[[Recovered], Any] | None
+    """Called on a thread of its own when a run goes on from a checkpoint."""
+
+    on_failure: Callable[[RecoveryFailed], Any] | None
+    """Called on a thread of its own when a lost run was given up."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -98,6 +114,9 @@ class Settings(msgspec.Struct, frozen=True):
     state_dir: str | None
     """An absolute path."""
     on_queue_state_change: Callable[[QueueStateChange], Any] | None = None
+    recovery: RecoveryPolicy | None = None
+    on_recovery: Callable[[Recovered], Any] | None = None
+    on_failure: Callable[[RecoveryFailed], Any] | None = None
 
 
 def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -> Settings:
@@ -122,6 +141,9 @@ def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -
         tags=list(options.get("tags", ())),
         on_queue_state_change=options.get("on_queue_state_change"),
         state_dir=_resolve_folder(options.get("state_dir"), variables.get("TINKEX_STATE_DIR")),
+        recovery=options.get("recovery"),
+        on_recovery=options.get("on_recovery"),
+        on_failure=options.get("on_failure"),
     )
 
 
@@ -139,6 +161,8 @@ def _check(options: ServiceOptions) -> None:
     supervisor = given.get("supervisor")
     if supervisor is not None and not supervisor.is_alive():
         raise _invalid("supervisor= has ended; start another")
+    if given.get("recovery") is None and (given.get("on_recovery") or given.get("on_failure")):
+        raise _invalid("on_recovery= and on_failure= need a recovery= policy: nothing is recovered without one")
 
 
 def _check_texts(name: str, items: Any) -> None:

@@ -22,6 +22,7 @@ from tinkex.actors._clients._restore import Source
 from tinkex.actors._clients._restoring import Restoring
 from tinkex.actors._clients._steps import at_step, get_info, is_unloaded, still_starting, unload_model
 from tinkex.actors._clients._training_proxy import TrainingClientProxy
+from tinkex.actors._clients._vitals import Pulse, WatchVitals
 from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
@@ -80,6 +81,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         self._refusal: TinkexError | None = still_starting()
         self._unload: Call | None = None
         self._boot: Deferred[str] = Deferred()
+        self._pulse = Pulse()
         self._log = log(actor="TrainingClient", actor_urn=self.actor_urn)
         self._loads = Loads(self, self, transport, self._log)
 
@@ -151,6 +153,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
             hold = self.make_hold(self._first, message.waiting)
             hold.open(partial(self._opened, hold))
         else:
+            self._pulse.loaded(message.path)
             restoring = Restoring(
                 message.source,
                 hold=partial(self.make_hold, waiting=message.waiting),
@@ -247,7 +250,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     @on(messages.SaveState)
     def _on_save_state(self, message: messages.SaveState) -> Result[SavedState] | Deferred[SavedState]:
-        return self._submit("save_weights", message, partial(save_state, message=message))
+        return self._pulse.follow(self._submit("save_weights", message, partial(save_state, message=message)))
 
     @on(messages.SaveWeightsForSampler)
     def _on_save_weights_for_sampler(
@@ -259,7 +262,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
     def _on_load_state(self, message: messages.LoadState) -> Result[LoadedState] | Deferred[LoadedState]:
         if self._state in _TAKES_NO_LOAD:
             return Err(self._refusal or still_starting())
-        return self._loads.begin(message)
+        return self._pulse.follow(self._loads.begin(message))
 
     def _submit(self, name: str, message: Request[T], build: Callable[..., Operation]) -> Result[T] | Deferred[T]:
         if self._loads.open:
@@ -349,6 +352,11 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
             )
         )
 
+    @on(WatchVitals)
+    def _on_watch_vitals(self, message: WatchVitals) -> None:
+        self._pulse.watch(message.told)
+        self._settled()
+
     def _shown_state(self) -> str:
         if self._state == "stopping":
             return "stopping"
@@ -380,6 +388,8 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
     def _settled(self) -> None:
         """Take up what waits until nothing is open."""
         self._loads.go_on()
+        suspicion = self._hold.suspicion if self._hold is not None else None
+        self._pulse.note(self._shown_state(), self.model_id, self._refusal or suspicion)
         self._maybe_unload()
         idle = self._hold is None or self._hold.idle
         if self._state == "stopping" and idle and not self.calls_open:
