@@ -9,10 +9,10 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-engine conformance crash faults faults-docs proto clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-engine conformance crash faults faults-docs proto clean
 
 help: ## Show what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## Make .venv with everything: engine, command, checks
 
@@ -64,6 +64,9 @@ serve: install ## Serve the embedded engine on http://127.0.0.1:8080, keeping it
 
 bench: install ## Measure the actor type against plain pykka in the same run
 	$(BIN)/python bench/genserver.py
+
+bench-asyncio: install ## Measure an event loop's lag under thousands of awaits, against the idle loop and plain pykka
+	$(BIN)/python bench/asyncio_lag.py
 
 bench-engine: install ## Measure the engine against peft's own loop in the same run (4 min); write docs/benchmarks.md
 	cd bench && ../$(BIN)/python -m engine_bench.run

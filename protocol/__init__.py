@@ -7,6 +7,7 @@ from tinkex.protocol._child_spec import ChildSpec
 from tinkex.protocol._config import AdamParams, LoraConfig
 from tinkex.protocol._datum import Datum
 from tinkex.protocol._errors import ErrorCategory, ErrorKind, TinkexError, validation
+from tinkex.protocol._message_codec import decode_message, decode_result, encode_message, encode_result
 from tinkex.protocol._model_input import EncodedTextChunk, ModelInput
 from tinkex.protocol._path import TinkerPath
 from tinkex.protocol._request import Request
@@ -31,6 +32,10 @@ __all__ = [
     "TinkerPath",
     "TinkexError",
     "check_data",
+    "decode_message",
+    "decode_result",
+    "encode_message",
+    "encode_result",
     "messages",
     "replies",
     "validation",

@@ -1,9 +1,13 @@
-"""Quiet logs, so that a failing test shows what failed; and Ctrl-C as a terminal has it."""
+"""Quiet logs, so that a failing test shows what failed; Ctrl-C as a terminal has it; and nobody leaves this machine."""
 
 import logging
 import signal
 
 import structlog
+
+from support_loopback import stay_here
+
+stay_here()
 
 structlog.configure(
     wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False

@@ -15,8 +15,8 @@ from tinkex.actors._transport import (
     HttpReply,
     Refused,
     ResultLost,
+    Route,
     Transport,
-    future_of,
     own_words,
 )
 from tinkex.protocol import TinkexError, wire
@@ -30,6 +30,7 @@ UNLOAD_SECONDS: Final = 30.0
 SDK_VERSION: Final = "0.24.1"
 """The generation of the official SDK whose wire this client speaks; servers choose their forms by it."""
 
+_CANNOT: Final = frozenset({404, 405, 501})
 _GONE: Final = frozenset({404, 405, 410})
 _RELEASED: Final = frozenset({410})
 _OK: Final = range(200, 300)
@@ -94,19 +95,15 @@ async def open_model(transport: Transport, lease: Lease) -> str:
                 lease.asked = asked_before
             if not isinstance(sent, Accepted):
                 raise sent.error
-            raw = sent.body
-            request_id = future_of(raw, "create_model")
-            if request_id is not None:
-                early = wire.decode(raw, wire.UntypedFuture).model_id
-                polled = await transport.poll(request_id, what="create_model", observe=no_one)
-                if isinstance(polled, Failed):
-                    lease.asked = False
-                elif isinstance(polled, ResultLost):
-                    lease.model_id = early
-                if not isinstance(polled, Done):
-                    raise polled.error
-                raw = polled.body
-            lease.model_id = wire.decode(raw, wire.CreateModelResult).model_id
+            made = await transport.result(sent.body, what="create_model", observe=no_one)
+            if isinstance(made, Failed):
+                lease.asked = False
+            elif isinstance(made, ResultLost):
+                early = wire.decode(sent.body, dict[str, Any]).get("model_id")
+                lease.model_id = early if isinstance(early, str) else None
+            if not isinstance(made, Done):
+                raise made.error
+            lease.model_id = wire.decode(made.body, wire.CreateModelResult).model_id
         return lease.model_id
 
 
@@ -118,6 +115,7 @@ async def release(transport: Transport, lease: Lease) -> bool:
     Raises:
         TinkexError: the server could not be asked; the release may be tried again.
     """
+    transport = transport.express
     if not lease.owns_session:
         return await _release_shared(transport, lease)
     confirmed, failure = False, None
@@ -135,6 +133,8 @@ async def release(transport: Transport, lease: Lease) -> bool:
 async def _release_shared(transport: Transport, lease: Lease) -> bool:
     if lease.session.finished or not lease.asked:
         return True
+    if transport.profile.lacks("unload_model"):
+        return False
     if lease.model_id is None:
         try:
             await open_model(transport, lease)
@@ -169,6 +169,7 @@ async def finish_session(transport: Transport, session: Session) -> bool:
     Raises:
         TinkexError: the server could not be asked.
     """
+    transport = transport.express
     if session.session_id is None and session.asked:
         await open_session(transport, session)
     async with session.lock:
@@ -176,7 +177,8 @@ async def finish_session(transport: Transport, session: Session) -> bool:
             return True
         request = wire.FinishSessionRequest(reason=wire.FinishReason(type="success"), detail=None)
         path = f"/api/v1/sessions/{session.session_id}/finish"
-        session.finished = await _step(transport, path, wire.encode(request), "finish_session")
+        done = await _step(transport, path, wire.encode(request), "finish_session")
+        session.finished = done is not None  # whatever it says
         return session.finished
 
 
@@ -187,25 +189,30 @@ async def unload(transport: Transport, model_id: str, patience: float | None = N
         TinkexError: the server could not be asked, or did not say in time.
     """
     body = wire.encode(wire.UnloadModelRequest(model_id=model_id))
-    return await _step(transport, "/api/v1/unload_model", body, "unload_model", patience)
+    done = await _step(transport.express, "/api/v1/unload_model", body, "unload_model")
+    if not done or not done.strip():
+        return done is not None
+    polled = await transport.express.result(done, what="unload_model", observe=no_one, patience=patience)
+    if isinstance(polled, ResultLost) and polled.error.status is None:
+        raise polled.error
+    return isinstance(polled, Done) or polled.error.status in _RELEASED
 
 
-async def _step(transport: Transport, path: str, body: bytes, what: str, patience: float | None = None) -> bool:
+async def _step(transport: Transport, path: str, body: bytes, route: Route) -> bytes | None:
+    """Return what the server answered, nothing where it says that it is done already, None where it cannot do it."""
+    if transport.profile.lacks(route):
+        return None
     try:
-        raw = await transport.command("POST", path, body, what=what)
+        raw = await transport.command("POST", path, body, what=route)
     except TinkexError as error:
+        if error.status in _CANNOT:
+            transport.profile.note_route(route, error)
+            return None
         if error.status in _RELEASED:
-            return True
-        if error.status in _GONE:
-            return False
+            return b""
         raise
-    request_id = future_of(raw, what) if raw.strip() else None
-    if request_id is not None:
-        polled = await transport.poll(request_id, what=what, observe=no_one, patience=patience)
-        if isinstance(polled, ResultLost) and polled.error.status is None:
-            raise polled.error
-        return isinstance(polled, Done) or polled.error.status in _RELEASED
-    return True
+    transport.profile.note_route(route)
+    return raw
 
 
 async def session_gone(transport: Transport, session_id: str) -> TinkexError | None:

@@ -10,6 +10,7 @@ from tinkex.actors._clients._acquire import heartbeat, open_session
 from tinkex.actors._clients._creation import Create, Creation, lora_like, lora_of, not_lora
 from tinkex.actors._clients._keeper import Keeper
 from tinkex.actors._clients._lease import Lease, LeaseBook
+from tinkex.actors._clients._restore import Source
 from tinkex.actors._clients._service_calls import get_checkpoint_info
 from tinkex.actors._clients._session import Session
 from tinkex.actors._clients._settings import Settings
@@ -208,7 +209,8 @@ class Creations:
                 message = creation.message
                 boot = Boot()
                 if isinstance(message, messages.CreateTrainingClientFromState):
-                    boot = Boot(message.path, message.optimizer, message.weights_access_token)
+                    token, base = message.weights_access_token, message.base_model
+                    boot = Boot(Source(message.path, message.optimizer, token, base))
                 booted = client.ask(boot, block=False)
                 self._actor.run_when("client booted", booted, partial(self._booted, creation))
 

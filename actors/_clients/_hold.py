@@ -8,6 +8,7 @@ from tinkex.actors._clients._acquire import heartbeat, open_model, open_session
 from tinkex.actors._clients._lease import Lease
 from tinkex.actors._clients._pipeline import Pipeline
 from tinkex.actors._clients._requests import load_state
+from tinkex.actors._clients._restore import Restored, Source, restore
 from tinkex.actors._clients._steps import at_step
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._runtime._io import IoTask
@@ -69,21 +70,23 @@ class Hold:
     def open(self, then: Callable[[Result[str]], None]) -> None:
         """Make the lease real and tell ``then`` the model's id, or the error with its step. Once."""
         if self.lease.owns_session:
-            work = open_session(self._transport, self.lease.session)
-            self._tasks.append(self._actor.run_io("create_session", work, partial(self._session_opened, then)))
+            self._open_session(lambda: self._open_model(then), then)
             return
         lose = partial(self._actor.run_soon, "session lost")
         self._forget_loss = self.lease.session.loss.listen(lambda error: lose(partial(self.lose, error)))
         self._open_model(then)
 
-    def load(self, message: LoadState, access_token: str | None, then: Callable[[Result[LoadedState]], None]) -> None:
+    def restore(self, source: Source, then: Callable[[Result[str]], None]) -> None:
+        """Make the lease, which has a session of its own, real from a checkpoint; tell ``then`` as ``open`` does."""
+        self._open_session(lambda: self._restore(source, then), then)
+
+    def load(self, message: LoadState, then: Callable[[Result[LoadedState]], None]) -> None:
         """Load a checkpoint as the model's first request; it must be open and unused."""
         pipeline = self.pipeline
         if pipeline is None:
             raise AssertionError("a load needs an open model")
         now = self._actor.runtime.clock.time()
-        operation = load_state(self._next_number(), self.lease.model_id or "", message, now, access_token)
-        pipeline.enqueue(operation, then)
+        pipeline.enqueue(load_state(self._next_number(), self.lease.model_id or "", message, now), then)
 
     def lose(self, error: TinkexError) -> None:
         """Note that the session is gone, unless this was closed meanwhile."""
@@ -102,7 +105,14 @@ class Hold:
         if self.pipeline is not None:
             self.pipeline.abort(error)
 
-    def _session_opened(self, then: Callable[[Result[str]], None], result: Result[str]) -> None:
+    def _open_session(self, opened: Callable[[], None], then: Callable[[Result[str]], None]) -> None:
+        work = open_session(self._transport, self.lease.session)
+        on = partial(self._session_opened, opened, then)
+        self._tasks.append(self._actor.run_io("create_session", work, on))
+
+    def _session_opened(
+        self, opened: Callable[[], None], then: Callable[[Result[str]], None], result: Result[str]
+    ) -> None:
         if self.closed:
             return
         match result:
@@ -112,7 +122,7 @@ class Hold:
                 beat = heartbeat(self._transport, session_id, self._actor.runtime.clock, self._heartbeat_seconds)
                 lost = self._actor.run_io("heartbeat", beat, lambda gone: self.lose(gone.unwrap()))
                 self._tasks.append(lost)
-                self._open_model(then)
+                opened()
 
     def _open_model(self, then: Callable[[Result[str]], None]) -> None:
         work = open_model(self._transport, self.lease)
@@ -125,14 +135,32 @@ class Hold:
             case Err(error):
                 then(Err(at_step(error, "create_model")))
             case Ok(model_id):
-                self._log = self._log.bind(session_id=self.lease.session.session_id, model_id=model_id)
-                self.pipeline = Pipeline(
-                    self._actor,
-                    self._transport,
-                    model_id,
-                    self.lease.session.session_id or "",
-                    settled=self._settled,
-                    session_lost=self.lose,
-                    log=self._log,
-                )
+                self._begin(model_id, 1)
                 then(Ok(model_id))
+
+    def _restore(self, source: Source, then: Callable[[Result[str]], None]) -> None:
+        work = restore(self._transport, self.lease, source)
+        self._tasks.append(self._actor.run_io("restore", work, partial(self._restored, then)))
+
+    def _restored(self, then: Callable[[Result[str]], None], result: Result[Restored]) -> None:
+        if self.closed:
+            return
+        match result:
+            case Err(error):
+                then(Err(error))
+            case Ok(restored):
+                self._begin(restored.model_id, restored.next_seq_id)
+                then(Ok(restored.model_id))
+
+    def _begin(self, model_id: str, next_seq_id: int) -> None:
+        self._log = self._log.bind(session_id=self.lease.session.session_id, model_id=model_id)
+        self.pipeline = Pipeline(
+            self._actor,
+            self._transport,
+            model_id,
+            self.lease.session.session_id or "",
+            settled=self._settled,
+            session_lost=self.lose,
+            log=self._log,
+        )
+        self.pipeline.sequence.next_seq_id = next_seq_id

@@ -17,6 +17,7 @@ from tinkex.actors._clients._loading import (
     replaced,
     without_model,
 )
+from tinkex.actors._clients._restore import Source
 from tinkex.actors._clients._restoring import Restoring, refused_after_unknown
 from tinkex.actors._clients._service_calls import get_checkpoint_info
 from tinkex.actors._clients._steps import at_step
@@ -114,7 +115,7 @@ class Loads:
         loading.call.state = "running"
         if works and hold.pipeline is not None and hold.pipeline.sequence.unused:
             loading.in_place = True
-            hold.load(loading.message, None, partial(self._loaded_in_place, loading))
+            hold.load(loading.message, partial(self._loaded_in_place, loading))
         elif loading.message.release_first and not hold.closed:
             loading.gave_back = True
             hold.close(replaced(loading.message.path))
@@ -184,8 +185,7 @@ class Loads:
             case Ok(info):
                 another = partial(self._host.another_lease, info.base_model, lora_like(info))
                 loading.restoring = Restoring(
-                    loading.message,
-                    None,
+                    Source(loading.message.path, loading.message.optimizer),
                     hold=self._host.make_hold,
                     another=another,
                     let_go=self._host.let_go,

@@ -2,9 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 PartState = Literal["unsent", "sending", "accepted", "done"]
+
+
+class ProtobufForm(NamedTuple):
+    """The same request for servers that do not take it in JSON; its functions import protobuf when they are called."""
+
+    path: str
+    encode: Callable[[int], bytes]
+    decode: Callable[[bytes], Any]
 
 
 @dataclass
@@ -17,6 +25,9 @@ class Part:
 
     decode: Callable[[bytes], Any]
     """From the raw result to its typed form; raises ``TinkexError`` (kind ``protocol``)."""
+
+    protobuf: ProtobufForm | None = None
+    """Passes have this other form; the rest of the wire is JSON everywhere."""
 
     state: PartState = "unsent"
     seq_id: int | None = None

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tinkex.actors._clients._acquire import session_gone
 from tinkex.actors._clients._operation import Operation, Part
+from tinkex.actors._clients._passes import poll_part, read_part, send_part
 from tinkex.actors._clients._proof import prove_save
 from tinkex.actors._clients._sequence import Answer, Sequence
 from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled
@@ -14,15 +15,18 @@ from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
 from tinkex.actors._transport import (
     Accepted,
+    Departure,
     Done,
     Exists,
     Failed,
+    PassForm,
     Refused,
     ResultLost,
     Transport,
     Unknown,
     conflict,
     future_of,
+    read_inline,
 )
 from tinkex.protocol import Err, Ok, Request, Result, TinkexError, wire
 from tinkex.protocol.replies import OperationStatus
@@ -70,6 +74,7 @@ class Pipeline:
         self._settles: dict[int, Settle] = {}
         self._timers: dict[int, Timer] = {}
         self._send: IoTask[Any] | None = None
+        self._departure = Departure()
         self._polls: dict[tuple[int, int], IoTask[Any]] = {}
         self._doubts = 0
 
@@ -159,13 +164,9 @@ class Pipeline:
         operation, part, seq_id = send
         if operation.server_time is None:
             operation.server_time = self._transport.server_time
-        work = self._transport.send(
-            part.path,
-            part.encode(seq_id),
-            what=operation.name,
-            observe=partial(_observe, operation),
-            save=operation.save_name is not None,
-        )
+        observe, save = partial(_observe, operation), operation.save_name is not None
+        self._departure = gone = Departure()
+        work = send_part(self._transport, part, seq_id, what=operation.name, observe=observe, save=save, departure=gone)
         self._log.debug("sending", operation=operation.name, seq_id=seq_id)
         self._send = self._actor.run_io(
             f"sent {operation.name} {seq_id}", work, partial(self._on_sent, operation, part)
@@ -190,14 +191,14 @@ class Pipeline:
     def _on_accepted(self, operation: Operation, part: Part, body: bytes) -> None:
         try:
             request_id = future_of(body, operation.name)
-            value = None if request_id is not None else part.decode(body)
         except TinkexError as error:  # a success that is not the API's: a proxy's, say
             self._react(self.sequence.lose(operation, error))
             return
         answers = self.sequence.accept(operation, part, request_id)
         if request_id is None:
-            answers += self.sequence.finish(operation, part, value)
-        self._react(answers)
+            self._on_result(operation, part, read_inline(operation.name, body))
+        else:
+            self._react(answers)
 
     # Waiting for results
 
@@ -208,9 +209,7 @@ class Pipeline:
                     return
                 key = (operation.number, index)
                 if part.state == "accepted" and part.request_id is not None and key not in self._polls:
-                    work = self._transport.poll(
-                        part.request_id, what=operation.name, observe=partial(_observe, operation)
-                    )
+                    work = poll_part(self._transport, part, what=operation.name, observe=partial(_observe, operation))
                     then = partial(self._on_polled, operation, part, key)
                     self._polls[key] = self._actor.run_io(f"result of {operation.name} {part.seq_id}", work, then)
 
@@ -220,10 +219,12 @@ class Pipeline:
         self._polls.pop(key, None)
         if operation.answered:
             return
-        verdict = result.unwrap()
+        self._on_result(operation, part, result.unwrap())
+
+    def _on_result(self, operation: Operation, part: Part, verdict: Done | Failed | ResultLost) -> None:
         match verdict:
-            case Done(body):
-                self._react(self._read(operation, part, body))
+            case Done(body, form):
+                self._react(self._read(operation, part, body, form))
             case Failed(error):
                 self._on_failed(operation, part, error)
             case ResultLost(error) if error.status in _GONE:
@@ -247,9 +248,9 @@ class Pipeline:
         else:
             self._react(self.sequence.fail(operation, conflict(operation.name) if taken else error))
 
-    def _read(self, operation: Operation, part: Part, body: bytes) -> list[Answer]:
+    def _read(self, operation: Operation, part: Part, body: bytes, form: PassForm) -> list[Answer]:
         try:
-            value = part.decode(body)
+            value = read_part(part, body, form)
         except TinkexError as error:
             return self.sequence.lose(operation, error)
         return self.sequence.finish(operation, part, value)
@@ -274,11 +275,22 @@ class Pipeline:
     # Callers who stop waiting
 
     def _expired(self, operation: Operation, seconds: float) -> None:
-        self._react(self.sequence.withdraw(operation, await_timeout(operation.name, seconds, operation.outcome)))
+        self._withdraw(operation, await_timeout(operation.name, seconds, operation.outcome))
 
     def _abandoned(self, operation: Operation, reason: AbandonReason) -> None:
         if reason == "cancelled":
-            self._react(self.sequence.withdraw(operation, cancelled(operation.name, operation.outcome)))
+            self._withdraw(operation, cancelled(operation.name, operation.outcome))
+
+    def _withdraw(self, operation: Operation, error: TinkexError) -> None:
+        """Answer ``operation`` with ``error``; where nothing of it went out, nothing will, and its number is free."""
+        at_door = [part for part in operation.parts if part.state != "unsent"]
+        first = self.sequence.sending is operation and [part.state for part in at_door] == ["sending"]
+        if first and self._send is not None and self._departure.claim():
+            self._send.cancel()
+            self._send = None
+            self._react(self.sequence.refuse(operation, at_door[0], error))
+        else:
+            self._react(self.sequence.withdraw(operation, error))
 
 
 def _observe(operation: Operation, state: str, reason: str | None) -> None:

@@ -63,7 +63,7 @@ class Reaper(ClientActor[Any]):
         if isinstance(result, Err):
             lease.reason = result.error.message
             event.warning("lease not released", error=result.error.message)
-            if self._must_be_gone(lease):
+            if self._has_expired(lease):
                 self._book.close(lease)
             elif not self._stopping:
                 self.run_after("release again", RETRY_SECONDS, partial(self._reap, lease))
@@ -73,11 +73,11 @@ class Reaper(ClientActor[Any]):
         else:
             lease.state = "expiring"
             lease.reason = "the server has no way to release it; it expires with its session"
-            self._must_be_gone(lease)
+            self._has_expired(lease)
             event.info("lease left to expire")
         self._maybe_drained()
 
-    def _must_be_gone(self, lease: Lease) -> bool:
+    def _has_expired(self, lease: Lease) -> bool:
         """Whether the server must have ended ``lease`` by itself: no heartbeat keeps a session that is its own."""
         if not lease.owns_session:
             return False

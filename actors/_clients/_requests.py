@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tinkex.actors._clients._chunks import chunk_data, combine
-from tinkex.actors._clients._operation import Operation, Part
+from tinkex.actors._clients._operation import Operation, Part, ProtobufForm
 from tinkex.protocol import Datum, TinkexError, wire
 from tinkex.protocol.messages import Forward, ForwardBackward, LoadState, OptimStep, SaveState, SaveWeightsForSampler
 from tinkex.protocol.replies import (
@@ -22,28 +22,45 @@ NONCE_KEY: Final = "tinkex.request"
 
 def forward_backward(number: int, model_id: str, message: ForwardBackward, now: float) -> Operation:
     """Build the requests of a ``ForwardBackward``; its chunks take one number each."""
-    config = _config(message.loss_fn_config)
 
-    def encoder(chunk: list[Datum]) -> Callable[[int], bytes]:
-        body = wire.ForwardBackwardInput(data=chunk, loss_fn=message.loss_fn, loss_fn_config=config)
-        return lambda seq_id: wire.encode(
-            wire.ForwardBackwardRequest(forward_backward_input=body, model_id=model_id, seq_id=seq_id)
-        )
+    def request(body: wire.ForwardBackwardInput, seq_id: int) -> wire.ForwardBackwardRequest:
+        return wire.ForwardBackwardRequest(forward_backward_input=body, model_id=model_id, seq_id=seq_id)
 
-    parts = [Part("/api/v1/forward_backward", encoder(chunk), _output) for chunk in chunk_data(message.data)]
+    parts = _passes("/api/v1/forward_backward", message, request)
     return Operation(number, "forward_backward", parts, combine, now, makes_gradients=True)
 
 
 def forward(number: int, model_id: str, message: Forward, now: float) -> Operation:
     """Build the requests of a ``Forward``."""
+
+    def request(body: wire.ForwardBackwardInput, seq_id: int) -> wire.ForwardRequest:
+        return wire.ForwardRequest(forward_input=body, model_id=model_id, seq_id=seq_id)
+
+    return Operation(number, "forward", _passes("/api/v1/forward", message, request), combine, now)
+
+
+def _passes(
+    path: str,
+    message: Forward | ForwardBackward,
+    request: Callable[[wire.ForwardBackwardInput, int], wire.ForwardBackwardRequest | wire.ForwardRequest],
+) -> list[Part]:
     config = _config(message.loss_fn_config)
 
-    def encoder(chunk: list[Datum]) -> Callable[[int], bytes]:
+    def part(chunk: list[Datum]) -> Part:
         body = wire.ForwardBackwardInput(data=chunk, loss_fn=message.loss_fn, loss_fn_config=config)
-        return lambda seq_id: wire.encode(wire.ForwardRequest(forward_input=body, model_id=model_id, seq_id=seq_id))
 
-    parts = [Part("/api/v1/forward", encoder(chunk), _output) for chunk in chunk_data(message.data)]
-    return Operation(number, "forward", parts, combine, now)
+        def encode(seq_id: int) -> bytes:
+            return wire.encode(request(body, seq_id))
+
+        def encode_protobuf(seq_id: int) -> bytes:
+            from tinkex.protocol.wire.protobuf import encode_pass  # noqa: PLC0415 - with the first server that wants it
+
+            return encode_pass(request(body, seq_id))
+
+        other = ProtobufForm("/api/v1/forward_backward", encode_protobuf, _protobuf_output)
+        return Part(path, encode, _output, other)
+
+    return [part(chunk) for chunk in chunk_data(message.data)]
 
 
 def optim_step(number: int, model_id: str, message: OptimStep, now: float) -> Operation:
@@ -149,7 +166,16 @@ def _config(config: Any) -> dict[str, float] | None:
 
 
 def _output(body: bytes) -> ForwardBackwardOutput:
-    result = wire.decode(body, wire.ForwardBackwardResult)
+    return _to_output(wire.decode(body, wire.ForwardBackwardResult))
+
+
+def _protobuf_output(body: bytes) -> ForwardBackwardOutput:
+    from tinkex.protocol.wire.protobuf import decode_result  # noqa: PLC0415 - as above
+
+    return _to_output(decode_result(body))
+
+
+def _to_output(result: wire.ForwardBackwardResult) -> ForwardBackwardOutput:
     return ForwardBackwardOutput(result.loss_fn_output_type, result.loss_fn_outputs, result.metrics)
 
 

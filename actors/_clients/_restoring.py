@@ -6,10 +6,8 @@ from typing import Final
 
 from tinkex.actors._clients._hold import Hold
 from tinkex.actors._clients._lease import Lease
-from tinkex.actors._clients._steps import at_step
+from tinkex.actors._clients._restore import Source
 from tinkex.protocol import Err, Ok, Result, TinkexError
-from tinkex.protocol.messages import LoadState
-from tinkex.protocol.replies import LoadedState
 
 _CLIENT_ERRORS: Final = range(400, 500)
 
@@ -21,8 +19,7 @@ class Restoring:
     refused, the load may have run or not; a second model, in a session of its own, then settles it, once.
 
     Args:
-        message: what is loaded.
-        access_token: another account's leave to read it.
+        source: what is loaded.
         hold: makes a hold of a lease.
         another: makes the lease of the second try.
         let_go: takes a hold that is not needed any more.
@@ -31,8 +28,7 @@ class Restoring:
 
     def __init__(
         self,
-        message: LoadState,
-        access_token: str | None,
+        source: Source,
         *,
         hold: Callable[[Lease], Hold],
         another: Callable[[], Lease],
@@ -41,8 +37,7 @@ class Restoring:
     ) -> None:
         """Begin nothing yet."""
         self.hold: Hold | None = None
-        self._message = message
-        self._access_token = access_token
+        self._source = source
         self._make_hold = hold
         self._another = another
         self._let_go = let_go
@@ -51,9 +46,9 @@ class Restoring:
         self._over = False
 
     def begin(self, lease: Lease) -> None:
-        """Make ``lease`` real and load into its model."""
+        """Make ``lease`` real from the checkpoint."""
         self.hold = hold = self._make_hold(lease)
-        hold.open(partial(self._opened, hold))
+        hold.restore(self._source, partial(self._restored, hold))
 
     def abandon(self, error: TinkexError) -> None:
         """Give up, and let go what was begun."""
@@ -69,16 +64,7 @@ class Restoring:
             self.abandon(error)
             self._then(Err(error))
 
-    def _opened(self, hold: Hold, result: Result[str]) -> None:
-        if self._over:
-            return
-        match result:
-            case Err(error):
-                self.fail(error)
-            case Ok():
-                hold.load(self._message, self._access_token, partial(self._loaded, hold))
-
-    def _loaded(self, hold: Hold, result: Result[LoadedState]) -> None:
+    def _restored(self, hold: Hold, result: Result[str]) -> None:
         if self._over:
             return
         match result:
@@ -90,7 +76,7 @@ class Restoring:
                 self._let_go(hold, error)
                 self.begin(self._another())
             case Err(error):
-                self.fail(at_step(error, "load_weights"))
+                self.fail(error)
 
 
 def refused_after_unknown(error: TinkexError) -> bool:

@@ -29,7 +29,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import Down
 from tinkex.actors._runtime._log import log
 from tinkex.actors._supervision._supervisor import Supervisor
-from tinkex.actors._transport import Transport
+from tinkex.actors._transport import Limits, Transport, profile_of, share_courtesy
 from tinkex.protocol import ChildSpec, Ok, Result, messages
 from tinkex.protocol.replies import (
     ActorStatus,
@@ -63,6 +63,9 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         super().__init__()
         settings = resolve(options)
         self._settings = settings
+        limits = Limits(settings.max_in_flight, settings.max_bytes_in_flight)
+        courtesy, leave = share_courtesy(self.runtime, settings.base_url, settings.api_key, limits)
+        self.add_finalizer(lambda _reason: leave())
         self._transport = Transport(
             settings.base_url,
             settings.api_key,
@@ -70,6 +73,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             send_timeout=settings.send_timeout,
             http_transport=self.runtime.http_transport,
             rng=self.runtime.new_random(),
+            courtesy=courtesy,
+            profile=profile_of(self.runtime, settings.base_url),
         )
         self._book = LeaseBook()
         self._release = Releaser(self._transport, self._book, self.runtime.io)

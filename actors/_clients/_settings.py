@@ -10,6 +10,7 @@ import msgspec
 from tinkex.actors._clients._acquire import HEARTBEAT_SECONDS
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
+from tinkex.actors._transport._courtesy import MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT
 from tinkex.actors._transport._loopback import is_loopback
 from tinkex.protocol import ApiKey, TinkexError
 
@@ -51,6 +52,13 @@ class ServiceOptions(TypedDict, total=False):
     send_timeout: float | None
     """Seconds for which a request is repeated while its fate is open; None for ever; default 300."""
 
+    max_in_flight: int
+    """Requests that are being sent at once, the rest wait in order; default 64. Polls and heartbeats do not count."""
+
+    max_bytes_in_flight: int
+    """Bytes of their bodies, a larger one goes alone; default 50,000,000. Of two clients with one server and one key in
+    one process, the smaller limits hold for both."""
+
     heartbeat_seconds: float
     """Between the heartbeats of a session; default 10."""
 
@@ -70,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True):
     base_url: str
     api_key: ApiKey
     send_timeout: float | None
+    max_in_flight: int
+    max_bytes_in_flight: int
     heartbeat_seconds: float
     user_metadata: dict[str, str]
     tags: list[str]
@@ -90,6 +100,8 @@ def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -
         base_url=url,
         api_key=_resolve_key(options.get("api_key") or variables.get("TINKER_API_KEY") or None, url),
         send_timeout=_seconds("send_timeout", send_timeout) if send_timeout is not None else None,
+        max_in_flight=_count("max_in_flight", options.get("max_in_flight", MAX_IN_FLIGHT)),
+        max_bytes_in_flight=_count("max_bytes_in_flight", options.get("max_bytes_in_flight", MAX_BYTES_IN_FLIGHT)),
         heartbeat_seconds=_seconds("heartbeat_seconds", options.get("heartbeat_seconds", HEARTBEAT_SECONDS)),
         user_metadata=dict(options.get("user_metadata") or {}),
         tags=list(options.get("tags", ())),
@@ -154,6 +166,12 @@ def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise _invalid(f"{name} must be a finite number of seconds above 0, not {value!r}")
     return float(value)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _invalid(f"{name} must be a whole number above 0, not {value!r}")
+    return value
 
 
 def _invalid(message: str) -> TinkexError:

@@ -17,6 +17,7 @@ from tinkex.actors._clients._requests import (
     save_state,
     save_weights_for_sampler,
 )
+from tinkex.actors._clients._restore import Source
 from tinkex.actors._clients._restoring import Restoring
 from tinkex.actors._clients._steps import at_step, get_info, is_unloaded, still_starting, unload_model
 from tinkex.actors._clients._training_proxy import TrainingClientProxy
@@ -45,11 +46,9 @@ _TAKES_NO_LOAD: Final = frozenset({"starting", "unloading", "unloaded"})
 
 
 class Boot(Request[str], frozen=True):
-    """Make the lease real and load ``path`` into it, where one is given; asked once, by the ServiceClient."""
+    """Make the lease real and load ``source`` into it, where one is given; asked once, by the ServiceClient."""
 
-    path: str | None = None
-    optimizer: bool = False
-    weights_access_token: str | None = None
+    source: Source | None = None
 
 
 class TrainingClient(ClientActor[TrainingClientProxy]):
@@ -144,13 +143,12 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     @on(Boot)
     def _on_boot(self, message: Boot) -> Deferred[str]:
-        if message.path is None:
+        if message.source is None:
             hold = self.make_hold(self._first)
             hold.open(partial(self._opened, hold))
         else:
             restoring = Restoring(
-                messages.LoadState(message.path, message.optimizer),
-                message.weights_access_token,
+                message.source,
                 hold=self.make_hold,
                 another=lambda: self.another_lease(self._first.base_model, self._first.lora),
                 let_go=self.let_go,

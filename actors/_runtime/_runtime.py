@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from tinkex.actors._runtime._clock import Clock, SystemClock
 from tinkex.actors._runtime._io import IoThread
 from tinkex.actors._runtime._park import Parker
+from tinkex.actors._runtime._shared import Shared
 from tinkex.actors._runtime._threads import OsThreads, Threads
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Runtime:
         self.io = io if io is not None else IoThread()
         self.scheduler = scheduler
         self.http_transport = http_transport
+        self.shared = Shared()
 
     @staticmethod
     def current() -> "Runtime":

@@ -3,25 +3,40 @@
 Servers differ in how they say pending, failed and done; all known forms are read here, in one place.
 """
 
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
 from tinkex.actors._transport._backoff import retry_after
-from tinkex.actors._transport._faults import network_error, own_words, status_error
+from tinkex.actors._transport._faults import (
+    category_in,
+    network_error,
+    object_in,
+    own_category,
+    own_words,
+    reason_in,
+    status_error,
+)
 from tinkex.actors._transport._http import Attempt, HttpReply
-from tinkex.actors._transport._sending import BILLING_PAUSE_SECONDS, WaitState
-from tinkex.protocol import TinkexError
+from tinkex.actors._transport._profile import PassForm
+from tinkex.actors._transport._sending import BILLING_LIMIT_SECONDS, BILLING_PAUSE_SECONDS, WaitState
+from tinkex.protocol import ErrorCategory, TinkexError
+
+PROTOBUF: Final = "application/x-protobuf"
+STRIKES: Final = 3
+"""How often a 400 without a word, which is a proxy's and not the server's, is asked again."""
 
 _OK: Final = range(200, 300)
 _FAILURE_STATUSES: Final = frozenset({400, 409, 422})
-_CATEGORIES: Final = frozenset({"user", "server", "unknown"})
+_FAILED: Final = frozenset({"failed", "error", "cancelled"})
 
 
 class Done(NamedTuple):
-    """The final result, as JSON bytes of the result object itself."""
+    """The final result: bytes of the result object itself, in ``form``."""
 
     body: bytes
+    form: PassForm = "json"
 
 
 class Failed(NamedTuple):
@@ -51,22 +66,65 @@ class Pending(NamedTuple):
 Answer = Done | Failed | ResultLost | Pending
 
 
+@dataclass
+class Polling:
+    """The history of one result's polls. Pure: times come in, answers go out.
+
+    Args:
+        what: how errors name the request.
+    """
+
+    what: str
+    strikes: int = field(default=0, init=False)
+    billing_since: float | None = field(default=None, init=False)
+
+    def read(self, attempt: Attempt, now: float, wall: float) -> Answer:
+        """Return what the latest ``attempt`` says; ``now`` is monotonic, ``wall`` epoch seconds.
+
+        Three 400s without a word in a row, and a refusal for billing that lasts for an hour, end the polling.
+        """
+        answer = read_answer(self.what, attempt, wall)
+        status = attempt.status if isinstance(attempt, HttpReply) else None
+        self.strikes = self.strikes + 1 if status == 400 else 0
+        since = self.billing_since if self.billing_since is not None else now
+        self.billing_since = since if status == 402 else None
+        if isinstance(attempt, HttpReply):
+            if status == 400 and isinstance(answer, ResultLost) and self.strikes <= STRIKES:
+                return Pending(None, "backing_off", None, answered=False)
+            if status == 402 and now - since >= BILLING_LIMIT_SECONDS:
+                return ResultLost(status_error(f"the result of {self.what}", attempt, wall))
+        return answer
+
+
 def read_answer(what: str, attempt: Attempt, wall: float) -> Answer:
     """Return what one poll's ``attempt`` says about the result of ``what``; ``wall`` is epoch seconds."""
     if not isinstance(attempt, HttpReply):
         return Pending(None, "backing_off", network_error(what, attempt).message, answered=False)
     if attempt.status in _OK:
+        if PROTOBUF in attempt.headers.get("content-type", "").lower():
+            return Done(attempt.body, "protobuf")
         return _read_body(what, attempt.body)
     hint = retry_after(attempt.headers, wall) or None
+    words = own_words(attempt)
     if attempt.status == 402:
-        return Pending(BILLING_PAUSE_SECONDS, "paused_billing", own_words(attempt), answered=False)
+        return Pending(BILLING_PAUSE_SECONDS, "paused_billing", words, answered=False)
     if attempt.status == 429:
-        return Pending(hint, "paused_rate_limit", own_words(attempt), answered=False)
+        return Pending(hint, "paused_rate_limit", words, answered=False)
     if attempt.status in (408, 425) or attempt.status >= 500:
-        return Pending(hint, "backing_off", own_words(attempt), answered=False)
-    if attempt.status in _FAILURE_STATUSES and own_words(attempt) is not None:
-        return Failed(_failure(what, own_words(attempt) or "", "user"))
+        paused = _pending(object_in(attempt.body) or {})
+        state: WaitState = "backing_off" if paused.state == "running" else paused.state
+        return Pending(hint, state, paused.reason or words, answered=False)
+    if attempt.status in _FAILURE_STATUSES and words is not None:
+        return Failed(_failure(what, words, own_category(attempt) or "user"))
     return ResultLost(status_error(f"the result of {what}", attempt, wall))
+
+
+def read_inline(what: str, body: bytes) -> Done | Failed | ResultLost:
+    """Return what an accepted request's own answer, which has no request_id, says about its result."""
+    answer = _read_body(what, body)
+    if isinstance(answer, Pending):
+        return ResultLost(_unreadable(what, "it is pending, and there is no request_id to ask for it by"))
+    return answer
 
 
 def _read_body(what: str, body: bytes) -> Answer:
@@ -80,23 +138,25 @@ def _read_body(what: str, body: bytes) -> Answer:
 
 
 def _read_object(what: str, fields: dict[str, Any], body: bytes) -> Answer:
-    status = fields.get("status")
-    if fields.get("type") == "try_again" or status == "pending":
+    status, kind = _word(fields, "status"), _word(fields, "type")
+    if kind == "try_again" or status == "pending":
         return _pending(fields)
     if status == "complete_metadata":
         return Pending(None, "running", None, answered=True)
-    if status == "completed" and "result" in fields:
+    if status == "completed" and isinstance(fields.get("result"), dict):
         return Done(msgspec.json.encode(fields["result"]))
-    if fields.get("error") is not None or "failed" in (status, fields.get("type")):
-        error = fields.get("error", fields.get("message", fields.get("detail", "no reason given")))
-        inner = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": error}
-        category = inner.get("category", fields.get("category"))
-        return Failed(_failure(what, str(inner.get("message", "no reason given")), category))
+    if fields.get("error") is not None or status in _FAILED or kind in _FAILED:
+        return Failed(_failure(what, reason_in(_by_error(fields)) or "no reason given", category_in(fields)))
     return Done(body)
 
 
+def _by_error(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what tells the reason: the error where there is one, whatever else the result says."""
+    return {"error": fields["error"]} if fields.get("error") is not None else fields
+
+
 def _pending(fields: dict[str, Any]) -> Pending:
-    queue_state = fields.get("queue_state")
+    queue_state = _word(fields, "queue_state")
     state: WaitState | Literal["running"] = "running"
     if queue_state == "paused_capacity":
         state = "paused_capacity"
@@ -108,12 +168,13 @@ def _pending(fields: dict[str, Any]) -> Pending:
     return Pending(delay, state, reason if isinstance(reason, str) else None, answered=True)
 
 
-def _failure(what: str, message: str, category: Any) -> TinkexError:
-    return TinkexError(
-        f"{what} failed on the server: {message}",
-        kind="request_failed",
-        category=category if category in _CATEGORIES else "unknown",
-    )
+def _word(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value.lower() if isinstance(value, str) else None
+
+
+def _failure(what: str, message: str, category: ErrorCategory | None) -> TinkexError:
+    return TinkexError(f"{what} failed on the server: {message}", kind="request_failed", category=category or "unknown")
 
 
 def _unreadable(what: str, cause: str) -> TinkexError:

@@ -1,4 +1,8 @@
-"""How long to wait before a repeat: the one retry arithmetic of the transport."""
+"""How long to wait before a repeat: the one retry arithmetic of the transport.
+
+Ours, because tenacity and what stands on it (stamina) draw from the process's ``random`` and read ``time.monotonic``:
+neither a seed nor a virtual clock reaches them.
+"""
 
 import random
 from collections.abc import Mapping
@@ -9,6 +13,10 @@ BASE_SECONDS: Final = 0.5
 CAP_SECONDS: Final = 30.0
 FLOOR_SECONDS: Final = 0.05
 LONGEST_HINT_SECONDS: Final = 300.0
+POLL_FLOOR_SECONDS: Final = 0.5
+POLL_JITTER_SECONDS: Final = 0.25
+PENDING_STEPS: Final = 4
+"""How often the pause doubles at most before a server is asked again that answers, but at once and with no result."""
 
 
 def full_jitter(failures: int, rng: random.Random) -> float:
@@ -18,6 +26,21 @@ def full_jitter(failures: int, rng: random.Random) -> float:
     """
     bound = min(CAP_SECONDS, BASE_SECONDS * 2.0 ** min(max(failures - 1, 0), 16))
     return max(FLOOR_SECONDS, rng.uniform(0.0, bound))
+
+
+def poll_pause(misses: int, hint: float | None, rng: random.Random, *, answered: bool) -> float:
+    """Return seconds to wait between two polls for one result, of which the first was not held by the server.
+
+    Never less than half a second, so that a server that answers at once, well or ill, is asked at most twice a second.
+
+    Args:
+        misses: how many polls in a row were not held; at least 1.
+        hint: what the server asks for, None without a wish.
+        rng: the jitter's source.
+        answered: whether the server said that the result is pending; it is then never left alone for long.
+    """
+    wait = full_jitter(min(misses, PENDING_STEPS) if answered else misses, rng) if hint is None else hint
+    return max(wait, POLL_FLOOR_SECONDS + rng.uniform(0.0, POLL_JITTER_SECONDS))
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,13 +1,15 @@
 """From what a server or the network did to the ``TinkexError`` that says so."""
 
-from typing import Any, cast
+from typing import Any, Final, cast, get_args
 
 import msgspec
 
 from tinkex.actors._transport._backoff import retry_after
 from tinkex.actors._transport._http import HttpReply, Lost, NotSent
-from tinkex.protocol import TinkexError
+from tinkex.protocol import ErrorCategory, TinkexError
 
+_CATEGORIES: Final = get_args(ErrorCategory)
+_WORDS: Final = ("message", "error", "detail")
 _CLIENT_ERRORS = range(400, 500)
 _TEXT_LIMIT = 500
 
@@ -17,39 +19,55 @@ def own_words(reply: HttpReply) -> str | None:
 
     Proxies answer errors too. Only JSON with ``detail``, ``error`` or ``message`` counts as the server speaking.
     """
+    return reason_in(object_in(reply.body) or {})
+
+
+def own_category(reply: HttpReply) -> ErrorCategory | None:
+    """Return whose fault the server itself says the error is, if it does."""
+    return category_in(object_in(reply.body) or {})
+
+
+def object_in(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that ``body`` is, or None where it is none."""
     try:
-        body: Any = msgspec.json.decode(reply.body)
+        value: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(body, dict):
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def reason_in(fields: dict[str, Any]) -> str | None:
+    """Return the sentence in ``fields`` that says what went wrong, in any of its known places, or None."""
+    value = next((fields[name] for name in _WORDS if fields.get(name) is not None), None)
+    if value is None:
         return None
-    fields = cast("dict[str, Any]", body)
-    for name in ("message", "error", "detail"):
-        if fields.get(name) is not None:
-            return _sentence(fields[name])
-    return None
-
-
-def _sentence(value: Any) -> str:
-    if isinstance(value, dict):
-        inner = cast("dict[str, Any]", value).get("message")
-        if isinstance(inner, str):
-            return inner[:_TEXT_LIMIT]
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    inner = reason_in(cast("dict[str, Any]", value)) if isinstance(value, dict) else None
+    text = inner if inner is not None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text[:_TEXT_LIMIT]
 
 
+def category_in(fields: dict[str, Any]) -> ErrorCategory | None:
+    """Return the category that ``fields``, or the error inside them, name in any spelling, or None."""
+    inner = fields.get("error")
+    given = cast("dict[str, Any]", inner).get("category") if isinstance(inner, dict) else None
+    text = str(given if given is not None else fields.get("category", "")).lower()
+    return next((category for category in _CATEGORIES if category == text), None)
+
+
 def status_error(what: str, reply: HttpReply, now: float, **data: Any) -> TinkexError:
-    """Build the error for an HTTP status that is no success."""
+    """Build the error for an HTTP status that is no success; ``data["said"]`` is the server's own sentence, if any."""
     words = own_words(reply)
     said = words if words is not None else "the answer is not one of the API; check base_url and any proxy"
+    blamed: ErrorCategory = (
+        "user" if reply.status in _CLIENT_ERRORS and reply.status not in (408, 425, 429) else "server"
+    )
     return TinkexError(
         f"{what} was answered {reply.status}: {said}",
         kind="api_status",
-        category="user" if reply.status in _CLIENT_ERRORS and reply.status not in (408, 425, 429) else "server",
+        category=own_category(reply) or blamed,
         status=reply.status,
         retry_after=retry_after(reply.headers, now),
-        data=data,
+        data=data if words is None else {"said": words, **data},
     )
 
 

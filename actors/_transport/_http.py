@@ -51,6 +51,8 @@ class Http:
         self._api_key = api_key
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
+        self.server_time: float | None = None
+        """The latest ``Date`` that the server sent, in epoch seconds."""
 
     async def exchange(
         self,

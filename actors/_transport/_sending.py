@@ -14,10 +14,12 @@ from tinkex.protocol import TinkexError
 
 BILLING_PAUSE_SECONDS: Final = 5.0
 BILLING_LIMIT_SECONDS: Final = 3600.0
+WORDLESS_LIMIT: Final = 16
+"""How often a 400 with an empty body, which is a proxy's and not the server's, is sent again."""
 _OK = range(200, 300)
 _CLIENT_ERRORS = range(400, 500)
 
-WaitState = Literal["backing_off", "paused_billing", "paused_rate_limit", "paused_capacity"]
+WaitState = Literal["backing_off", "paused_billing", "paused_rate_limit", "paused_capacity", "queued", "circuit_open"]
 
 
 class Accepted(NamedTuple):
@@ -65,7 +67,7 @@ class Sending:
     Args:
         what: how errors name the request, such as ``"save_weights"``.
         started: monotonic seconds of the first attempt.
-        send_timeout: seconds of repeating, pauses for billing not counted; None repeats for ever.
+        send_timeout: seconds of repeating, pauses for billing and queueing not counted; None repeats for ever.
         save: whether a 409 means that the name of a checkpoint is taken.
     """
 
@@ -75,8 +77,18 @@ class Sending:
     save: bool = False
     ambiguous: bool = field(default=False, init=False)
     failures: int = field(default=0, init=False)
+    wordless: int = field(default=0, init=False)
     billing_since: float | None = field(default=None, init=False)
     paused: float = field(default=0.0, init=False)
+    queued: float = field(default=0.0, init=False)
+    """Seconds that it waited for its turn among our own requests; they do not count against ``send_timeout``."""
+
+    def deadline(self, now: float) -> float | None:
+        """Return the monotonic seconds at which the repeats end as far as is known ``now``; None for never."""
+        if self.send_timeout is None:
+            return None
+        billed = 0.0 if self.billing_since is None else now - self.billing_since
+        return self.started + self.send_timeout + self.paused + self.queued + billed
 
     def judge(self, attempt: Attempt, now: float, wall: float) -> Verdict:
         """Return what the latest ``attempt`` means; ``now`` is monotonic, ``wall`` epoch seconds."""
@@ -101,7 +113,11 @@ class Sending:
             return self._give_up(error)
         if reply.status in (425, 429):
             return self._wait_out(reply, error, now, wall)
-        if reply.status == 408 or reply.status >= 500:
+        if reply.status == 501 and own_words(reply) is not None:
+            return self._give_up(error)  # it does not know the request, so it did not run
+        wordless = reply.status == 400 and not reply.body.strip()
+        self.wordless += wordless
+        if reply.status == 408 or reply.status >= 500 or (wordless and self.wordless <= WORDLESS_LIMIT):
             self.ambiguous = True
             self.failures += 1
             if not self._expired(now):
@@ -141,7 +157,8 @@ class Sending:
         return now - since
 
     def _expired(self, now: float) -> bool:
-        return self.send_timeout is not None and now - self.started - self.paused >= self.send_timeout
+        deadline = self.deadline(now)
+        return deadline is not None and now >= deadline
 
 
 def _positive(delay: float | None) -> float | None:

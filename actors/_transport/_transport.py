@@ -1,19 +1,24 @@
 """The one way to a server: sends, polls and plain calls, on the io loop."""
 
+import copy
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import msgspec
 
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
-from tinkex.actors._transport._answers import Done, Failed, Pending, ResultLost, read_answer
-from tinkex.actors._transport._backoff import full_jitter
+from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
+from tinkex.actors._transport._backoff import full_jitter, poll_pause
+from tinkex.actors._transport._courtesy import Courtesy, Lane, Observe, Turn
+from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._faults import not_in_time
 from tinkex.actors._transport._http import Attempt, Http, HttpReply
+from tinkex.actors._transport._profile import ServerProfile
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown
 from tinkex.protocol import ApiKey, TinkexError, wire
 
@@ -21,7 +26,6 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
-Observe = Callable[[str, str | None], None]
 
 SEND_READ_SECONDS: Final = 60.0
 POLL_READ_SECONDS: Final = 45.0
@@ -38,7 +42,9 @@ class Transport:
         clock: every pause and deadline.
         send_timeout: seconds for which a request is repeated, None for ever.
         rng: the jitter's source.
+        courtesy: shared with the other transports to this server with this key; one of its own where None.
         http_transport: where bytes go instead of the network, for tests.
+        profile: what was found out about the server, shared by all who ask it; None to find out anew.
     """
 
     def __init__(
@@ -49,20 +55,31 @@ class Transport:
         *,
         send_timeout: float | None,
         rng: random.Random,
+        courtesy: Courtesy | None = None,
         http_transport: "httpx.AsyncBaseTransport | None" = None,
+        profile: ServerProfile | None = None,
     ) -> None:
         """Keep what is needed; nothing is sent."""
         self.base_url = base_url
+        self.profile = profile if profile is not None else ServerProfile()
         self.send_timeout = send_timeout
         self._http = Http(base_url, api_key, http_transport)
         self._clock = clock
         self._rng = rng
-        self._server_time: float | None = None
+        self._courtesy = courtesy if courtesy is not None else Courtesy(base_url, clock, rng)
+        self._express = False
 
     @property
     def server_time(self) -> float | None:
         """The latest ``Date`` that this server sent, in epoch seconds."""
-        return self._server_time
+        return self._http.server_time
+
+    @property
+    def express(self) -> Self:
+        """This transport for requests that wait for no place and no circuit: what ends a lease must get through."""
+        urgent = copy.copy(self)
+        urgent._express = True  # noqa: SLF001 - it is of this class
+        return urgent
 
     async def send(
         self,
@@ -73,21 +90,23 @@ class Transport:
         observe: Observe,
         save: bool = False,
         headers: Mapping[str, str] = _NO_HEADERS,
+        departure: Departure | None = None,
     ) -> Accepted | Refused | Unknown | Exists:
-        """Post ``body`` until its fate is known or cannot be known; see ``Sending``."""
-        sending = Sending(what, self._clock.monotonic(), self.send_timeout, save=save)
-        while True:
-            attempt = await self._exchange("POST", path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
-            verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
-            if not isinstance(verdict, Again):
-                return verdict
-            observe(verdict.state, None)
-            delay = verdict.delay if verdict.delay is not None else full_jitter(sending.failures, self._rng)
-            await self._clock.sleep(delay)
-            observe("sending", None)
+        """Post ``body`` until its fate is known or cannot be known; see ``Sending``.
+
+        Whoever claims ``departure`` before the first attempt goes out may cancel this and knows that nothing was sent.
+        """
+        turn = Turn(self._lane("send"), observe, "sending", len(body), departure=departure)
+        return await self._settle("POST", path, body, turn, what=what, save=save, headers=headers)
 
     async def poll(
-        self, request_id: str, *, what: str, observe: Observe, patience: float | None = None
+        self,
+        request_id: str,
+        *,
+        what: str,
+        observe: Observe,
+        patience: float | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Done | Failed | ResultLost:
         """Ask for the result of ``request_id`` until there is one; at most one poll is open at a time.
 
@@ -95,22 +114,42 @@ class Transport:
         """
         started = self._clock.monotonic()
         body = msgspec.json.encode({"request_id": request_id, "allow_metadata_only": False})
-        failures = 0
+        until = None if patience is None else started + patience
+        turn = Turn(self._lane("poll"), observe, "running", until=until)
+        misses = 0
+        polling = Polling(what)
         while True:
             begun = self._clock.monotonic()
-            attempt = await self._exchange("POST", "/api/v1/retrieve_future", body, read_seconds=POLL_READ_SECONDS)
-            answer = read_answer(what, attempt, self._clock.time())
+            attempt = await self._exchange(
+                "POST", "/api/v1/retrieve_future", body, turn, read_seconds=POLL_READ_SECONDS, headers=headers
+            )
+            answer = polling.read(attempt, self._clock.monotonic(), self._clock.time())
             if not isinstance(answer, Pending):
                 return answer
             if patience is not None and self._clock.monotonic() - started >= patience:
                 return ResultLost(not_in_time(what, patience))
             observe(answer.state, answer.reason)
-            held = self._clock.monotonic() - begun >= LONG_POLL_SECONDS
-            failures = 0 if answer.answered and held else failures + 1
-            if answer.delay is not None:
-                await self._clock.sleep(answer.delay)
-            elif failures:
-                await self._clock.sleep(full_jitter(failures, self._rng))
+            held = answer.answered and self._clock.monotonic() - begun >= LONG_POLL_SECONDS
+            misses = 0 if held else misses + 1
+            pause = answer.delay or 0.0
+            if not held:
+                pause = poll_pause(misses, answer.delay, self._rng, answered=answer.answered)
+            if not answer.answered:
+                pause += self._courtesy.delay_of_repeat()
+            await self._clock.sleep(pause)
+
+    async def result(
+        self, accepted: bytes, *, what: str, observe: Observe, patience: float | None = None
+    ) -> Done | Failed | ResultLost:
+        """Return the result of a request that was answered ``accepted``: polled for, or in that answer itself.
+
+        Raises:
+            TinkexError: kind ``protocol``, where the answer cannot be read.
+        """
+        request_id = future_of(accepted, what)
+        if request_id is None:
+            return read_inline(what, accepted)
+        return await self.poll(request_id, what=what, observe=observe, patience=patience)
 
     async def call(
         self,
@@ -140,36 +179,61 @@ class Transport:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         """Like ``call``, for answers whose content does not matter; returns the raw body."""
-        sending = Sending(what, self._clock.monotonic(), self.send_timeout)
-        while True:
-            attempt = await self._exchange(method, path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
-            verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
-            if isinstance(verdict, Accepted):
-                return verdict.body
-            if not isinstance(verdict, Again):
-                raise verdict.error
-            delay = verdict.delay if verdict.delay is not None else full_jitter(sending.failures, self._rng)
-            await self._clock.sleep(delay)
+        turn = Turn(self._lane("send"), _no_one, "sending", len(body or b""))
+        verdict = await self._settle(method, path, body, turn, what=what, save=False, headers=headers)
+        if isinstance(verdict, Accepted):
+            return verdict.body
+        raise verdict.error
 
     async def beat(self, path: str, body: bytes, *, read_seconds: float) -> Attempt:
         """Post once, with no repeat: for heartbeats, whose next beat is the repeat."""
-        return await self._exchange("POST", path, body, read_seconds=read_seconds)
+        turn = Turn("express", _no_one, "sending")
+        return await self._exchange("POST", path, body, turn, read_seconds=read_seconds)
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
         await self._http.close()
+
+    async def _settle(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        turn: Turn,
+        *,
+        what: str,
+        save: bool,
+        headers: Mapping[str, str],
+    ) -> Accepted | Refused | Unknown | Exists:
+        sending = Sending(what, self._clock.monotonic(), self.send_timeout, save=save)
+        while True:
+            turn.until, turn.last_try = sending.deadline(self._clock.monotonic()), sending.ambiguous
+            attempt = await self._exchange(method, path, body, turn, read_seconds=SEND_READ_SECONDS, headers=headers)
+            sending.queued = turn.queued
+            verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
+            if not isinstance(verdict, Again):
+                return verdict
+            turn.observe(verdict.state, None)
+            delay = verdict.delay if verdict.delay is not None else full_jitter(sending.failures, self._rng)
+            await self._clock.sleep(delay + (0.0 if self._express else self._courtesy.delay_of_repeat()))
+            turn.observe("sending", None)
+
+    def _lane(self, lane: Lane) -> Lane:
+        return "express" if self._express else lane
 
     async def _exchange(
         self,
         method: str,
         path: str,
         body: bytes | None,
+        turn: Turn,
         *,
         read_seconds: float,
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Attempt:
         begun = self._clock.monotonic()
-        attempt = await self._http.exchange(method, path, body, read_seconds=read_seconds, headers=headers)
+        exchange = partial(self._http.exchange, method, path, body, read_seconds=read_seconds, headers=headers)
+        attempt = await self._courtesy.attempt(turn, exchange)
         outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
         log().debug("http", method=method, path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
         if isinstance(attempt, HttpReply):
@@ -180,9 +244,13 @@ class Transport:
         if date is None:
             return
         try:
-            self._server_time = parsedate_to_datetime(date).timestamp()
+            self._http.server_time = parsedate_to_datetime(date).timestamp()
         except ValueError:
             return
+
+
+def _no_one(_state: str, _reason: str | None) -> None:
+    """Observe nothing."""
 
 
 def future_of(body: bytes, what: str) -> str | None:

@@ -23,14 +23,14 @@ _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _AT_PATH: Final = re.compile(r" - at `([^`]*)`")
 
 
-def encode(body: object) -> bytes:
+def encode(body: object, *, nulls: bool = False) -> bytes:
     """Return ``body`` as compact JSON in UTF-8.
 
-    Fields that are None are left out, except in bodies where null means something. Tensors are
-    ``{"data", "dtype", "shape"}``; numbers in them and in metrics that are not finite are ``"NaN"``, ``"Infinity"``
-    and ``"-Infinity"``.
+    Fields that are None are left out, except in bodies where null means something, and where ``nulls`` asks for them.
+    Tensors are ``{"data", "dtype", "shape"}``; numbers in them and in metrics that are not finite are ``"NaN"``,
+    ``"Infinity"`` and ``"-Infinity"``.
     """
-    return _ENCODER.encode(_plain(body))
+    return _ENCODER.encode(_plain(body, nulls))
 
 
 def decode(body: bytes, into: type[T]) -> T:
@@ -80,19 +80,19 @@ def _unreadable(body: bytes, into: Any, error: Exception) -> TinkexError:
     return TinkexError(f"{name} cannot be read: {reason}", kind="protocol", category="server", data=data)
 
 
-def _plain(value: Any) -> Any:
-    """Return structs as dicts without their Nones; a Datum has none and is left as it is."""
+def _plain(value: Any, nulls: bool) -> Any:
+    """Return structs as dicts without their Nones, unless ``nulls``; a Datum has none and is left as it is."""
     if isinstance(value, list):
         items = cast("list[object]", value)
-        return [_plain(item) for item in items] if items and _has_nones(items[0]) else items
+        return [_plain(item, nulls) for item in items] if items and _has_nones(items[0]) else items
     if not _has_nones(value):
         return value
-    nulls = isinstance(value, Body) and value.SENDS_NULL
+    written = nulls or (isinstance(value, Body) and value.SENDS_NULL)
     fields = {name: getattr(value, name) for name in value.__struct_fields__}
     return {
-        name: _spelt_metrics(cast("dict[str, Any]", item)) if _are_metrics(name, item) else _plain(item)
+        name: _spelt_metrics(cast("dict[str, Any]", item)) if _are_metrics(name, item) else _plain(item, nulls)
         for name, item in fields.items()
-        if nulls or item is not None
+        if written or item is not None
     }
 
 
@@ -114,11 +114,19 @@ def _spelt(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _write(value: Any) -> dict[str, Any]:
+def _write(value: Any) -> Any:
     if isinstance(value, TensorData):
         return {"data": _numbers(value), "dtype": value.dtype, "shape": value.shape}
     if isinstance(value, EncodedTextChunk):
         return {"tokens": value.tokens.tolist(), "type": CHUNK_TYPE}
+    # Subclasses, such as numpy.float64 from a schedule of learning rates: the checks let them pass.
+    for kind in (float, int):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[object, object]", value))
     raise NotImplementedError(f"{type(value).__name__} is no type of the wire")
 
 

@@ -1,6 +1,6 @@
 """Protobuf bytes to and from the wire's types: passes and their results.
 
-Kept apart from ``tinkex.protocol.wire``, because it imports NumPy and the protobuf library (extra ``engine``).
+Kept apart from ``tinkex.protocol.wire``, because it imports NumPy and the protobuf library when somebody needs it.
 """
 
 import math

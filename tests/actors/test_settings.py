@@ -63,6 +63,15 @@ def test_seconds_are_finite_and_above_zero(seconds: Any) -> None:
         settle("http://127.0.0.1:1", heartbeat_seconds=seconds)
 
 
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, None, "10", float("inf")])
+def test_limits_are_whole_numbers_above_zero(count: Any) -> None:
+    for name in ("max_in_flight", "max_bytes_in_flight"):
+        with pytest.raises(TinkexError, match=name):
+            settle("http://127.0.0.1:1", **{name: count})
+    given = settle("http://127.0.0.1:1", max_in_flight=1, max_bytes_in_flight=2)
+    assert (given.max_in_flight, given.max_bytes_in_flight) == (1, 2)
+
+
 @pytest.mark.parametrize(
     "options",
     [

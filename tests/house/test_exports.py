@@ -7,7 +7,8 @@ import pytest
 ROOMS = {
     "tinkex.protocol": """
         AdamParams ApiKey ChildSpec Datum EncodedTextChunk Err ErrorCategory ErrorKind LoraConfig ModelInput Ok Request
-        Result TensorData TinkerPath TinkexError check_data messages replies validation wire
+        Result TensorData TinkerPath TinkexError check_data decode_message decode_result encode_message encode_result
+        messages replies validation wire
     """,
     "tinkex.actors": """
         AbandonReason ChildSpec Deferred Down GenRef GenServer Outcome Pending Reply ServiceClient ServiceClientProxy

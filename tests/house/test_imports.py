@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numpy", "httpx", "structlog", "litestar", "matplotlib", "rich", "click")
+HEAVY = ("torch", "numpy", "google.protobuf", "httpx", "structlog", "litestar", "matplotlib", "rich", "click")
 
 
 def loaded(statement: str) -> set[str]:
