@@ -14,7 +14,7 @@ from support_engine_url import engine_url
 from tinkex.actors import TrainingClientRef
 from tinkex.actors._genserver._client import Continue
 from tinkex.engine import FaultPlan
-from tinkex.protocol import AdamParams, Ok, messages
+from tinkex.protocol import AdamParams, messages
 
 RATES = {"delay": 0.01, "error": 0.004, "rate_limit": 0.02, "lost_reply": 0.1, "slow_body": 0.1, "capacity_pause": 0.1}
 VERBS = ("train", "train", "train", "save", "restore", "load", "fail", "crash", "cancel", "limit")
@@ -28,8 +28,9 @@ class Seen:
     answers: list[str] = field(default_factory=list[str])
 
     def note(self, verb: str, result: Any) -> Any:
-        self.answers.append(f"{verb}: {'Ok' if isinstance(result, Ok) else result.error.kind}")
-        return result
+        """Return the value of an ``Ok``, None for an ``Err``."""
+        self.answers.append(f"{verb}: {'Ok' if result.is_ok else result.error.kind}")
+        return result.value if result.is_ok else None
 
 
 class User:
@@ -51,24 +52,24 @@ class User:
     def train(self, _number: int) -> None:
         passed = self.client.ask(messages.ForwardBackward(data(rows=2)), block=False)
         stepped = self.client.ask(messages.OptimStep(AdamParams(learning_rate=1e-2)), block=False)
-        result = self.seen.note("train", passed.get(timeout=60))
+        output = self.seen.note("train", passed.get(timeout=60))
         self.seen.note("step", stepped.get(timeout=60))
-        if isinstance(result, Ok):
-            self.seen.losses.append(result.value.metrics["loss:sum"])
+        if output is not None:
+            self.seen.losses.append(output.metrics["loss:sum"])
 
     def save(self, number: int) -> None:
-        result = self.seen.note("save", self.client.ask(messages.SaveState(f"s{number}"), timeout=60))
-        if isinstance(result, Ok):
-            self.saves.append(result.value.path)
+        saved = self.seen.note("save", self.client.ask(messages.SaveState(f"s{number}"), timeout=60))
+        if saved is not None:
+            self.saves.append(saved.path)
 
     def restore(self, _number: int) -> None:
         """Another client from the latest save; the old one is stopped."""
         if self.saves:
             message = messages.CreateTrainingClientFromState(self.saves[-1], optimizer=True)
-            result = self.seen.note("restore", self.ref.ask(message, timeout=60))
-            if isinstance(result, Ok):
+            client = self.seen.note("restore", self.ref.ask(message, timeout=60))
+            if client is not None:
                 self.client.stop()
-                self.client = result.value
+                self.client = client
 
     def load(self, _number: int) -> None:
         if self.saves:
@@ -76,7 +77,7 @@ class User:
 
     def fail(self, _number: int) -> None:
         message = messages.CreateTrainingClientFromState("tinker://no-such-run/weights/x")
-        assert not self.seen.note("fail", self.ref.ask(message, timeout=60)).is_ok
+        assert self.seen.note("fail", self.ref.ask(message, timeout=60)) is None
 
     def crash(self, _number: int) -> None:
         """A bug ends the client; the program goes on with a new one, from the latest save if there is one."""
@@ -105,7 +106,7 @@ def numbers_are_sound(faults: Faults) -> None:
     """No number with two bodies, no gap, in any model."""
     bodies: dict[tuple[str, int], str] = {}
     for _, body in faults.seen:
-        if isinstance(body, dict) and "seq_id" in body:
+        if body is not None and "seq_id" in body:
             text = json.dumps(body, sort_keys=True)
             assert bodies.setdefault((body["model_id"], body["seq_id"]), text) == text
     for model_id in {model_id for model_id, _ in bodies}:
