@@ -13,8 +13,10 @@ from tinkex.actors._genserver._dispatch import exposed, on
 from tinkex.actors._genserver._genserver import GenServer
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._reply import Pending, Reply
+from tinkex.actors._genserver._vitals import Vitals
 from tinkex.actors._genserver._watch import Down
 from tinkex.actors._runtime._outcome import Outcome
+from tinkex.actors._supervision._named_ref import NamedRef, WhileDown, named, whereis
 from tinkex.actors._supervision._supervisor import Supervisor
 from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
 from tinkex.protocol import ChildSpec
@@ -26,6 +28,7 @@ __all__ = [
     "Down",
     "GenRef",
     "GenServer",
+    "NamedRef",
     "Outcome",
     "Pending",
     "Reply",
@@ -37,6 +40,10 @@ __all__ = [
     "TrainingClient",
     "TrainingClientProxy",
     "TrainingClientRef",
+    "Vitals",
+    "WhileDown",
     "exposed",
+    "named",
     "on",
+    "whereis",
 ]

@@ -10,6 +10,7 @@ from tinkex.protocol._errors import ErrorCategory, ErrorKind, TinkexError, valid
 from tinkex.protocol._message_codec import decode_message, decode_result, encode_message, encode_result
 from tinkex.protocol._model_input import EncodedTextChunk, ModelInput
 from tinkex.protocol._path import TinkerPath
+from tinkex.protocol._queue_state import QueueState, QueueStateChange
 from tinkex.protocol._request import Request
 from tinkex.protocol._result import Err, Ok, Result
 from tinkex.protocol._tensor import TensorData
@@ -26,6 +27,8 @@ __all__ = [
     "LoraConfig",
     "ModelInput",
     "Ok",
+    "QueueState",
+    "QueueStateChange",
     "Request",
     "Result",
     "TensorData",

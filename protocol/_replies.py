@@ -147,10 +147,24 @@ class OperationStatus(msgspec.Struct, frozen=True):
 
     name: str
     state: str
+    """What it waits for: ``queued`` (its turn), ``sending``, ``running`` (its result), ``paused_capacity``,
+    ``paused_rate_limit`` or ``paused_billing`` (the server has said so), ``backing_off`` (a repeat), ``circuit_open``
+    (the server has failed too often), ``suspect`` (its client sends nothing more)."""
     seq_id: int | None = None
     since: float | None = None
     """Epoch seconds since when it is in this state."""
     request_id: str | None = None
+    reason: str | None = None
+    """Why: the server's own words, or what went wrong."""
+    step: str | None = None
+    """Of an operation of several: the one that it is at."""
+    asked: float | None = None
+    """Epoch seconds of the call."""
+    worked: float = 0.0
+    """Seconds of work; pauses by the server and waiting behind others are none."""
+    allowed: float | None = None
+    """Seconds of work after which it counts as overdue, which ends nothing."""
+    overdue: bool = False
 
 
 class ActorStatus(msgspec.Struct, frozen=True):

@@ -2,11 +2,12 @@
 
 from typing import Any, cast
 
-from tinkex.protocol._checks import check_text, shown
+from tinkex.protocol._checks import check_number, check_text, shown
 from tinkex.protocol._child_spec import ChildSpec
 from tinkex.protocol._errors import TinkexError, validation
 from tinkex.protocol._replies import ActorStatus, ChildCounts, ChildList, ChildStopped, LeakReport
 from tinkex.protocol._request import Request
+from tinkex.protocol._supervision_tree import SupervisionTree
 
 
 class StartChild(Request[Any], frozen=True):
@@ -45,6 +46,16 @@ class WhichChildren(Request[ChildList], frozen=True):
 
 class CountChildren(Request[ChildCounts], frozen=True):
     """Count specs and running children."""
+
+
+class Tree(Request[SupervisionTree], frozen=True):
+    """Show the whole tree: every child, and those of child supervisors. A child that is stuck is shown all the same."""
+
+    patience: float = 1.0
+    """Seconds to wait for child supervisors; of one that takes longer, only itself is shown. Each waits less itself."""
+
+    def check(self) -> TinkexError | None:
+        return super().check() or check_number("patience", self.patience, 0.0)
 
 
 class Leaks(Request[LeakReport], frozen=True):

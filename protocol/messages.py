@@ -16,6 +16,7 @@ from tinkex.protocol._supervisor_messages import (
     StartChild,
     Status,
     TerminateChild,
+    Tree,
     WhichChildren,
 )
 from tinkex.protocol._training_messages import (
@@ -50,6 +51,7 @@ __all__ = [
     "StartChild",
     "Status",
     "TerminateChild",
+    "Tree",
     "UnloadModel",
     "WhichChildren",
 ]

@@ -24,6 +24,7 @@ from tinkex.protocol._replies import (
     SupportedModel,
     UnloadedModel,
 )
+from tinkex.protocol._supervision_tree import ChildNode, SupervisionTree
 
 __all__ = [
     "ActorStatus",
@@ -34,6 +35,7 @@ __all__ = [
     "ChildCounts",
     "ChildInfo",
     "ChildList",
+    "ChildNode",
     "ChildStopped",
     "DeletedCheckpoint",
     "ForwardBackwardOutput",
@@ -46,6 +48,7 @@ __all__ = [
     "SavedSamplerWeights",
     "SavedState",
     "ServerCapabilities",
+    "SupervisionTree",
     "SupportedModel",
     "UnloadedModel",
 ]

@@ -7,6 +7,7 @@ from tinkex.actors._clients._lease import Lease, LeaseBook
 from tinkex.actors._clients._session import Session
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
+from tinkex.actors._runtime._waiting import tell
 from tinkex.actors._transport import (
     Accepted,
     Attempt,
@@ -36,10 +37,6 @@ _RELEASED: Final = frozenset({410})
 _OK: Final = range(200, 300)
 
 
-def no_one(_state: str, _reason: str | None) -> None:
-    """Observe nothing."""
-
-
 async def open_session(transport: Transport, session: Session) -> str:
     """Make ``session`` real and return its id; every repeat carries the same body and idempotency key.
 
@@ -59,7 +56,7 @@ async def open_session(transport: Transport, session: Session) -> str:
                 "/api/v1/create_session",
                 wire.encode(request),
                 what="create_session",
-                observe=no_one,
+                observe=tell,
                 headers={"x-idempotency-key": session.idempotency_key},
             )
             if isinstance(sent, Refused):
@@ -90,12 +87,12 @@ async def open_model(transport: Transport, lease: Lease) -> str:
                 user_metadata=lease.user_metadata,
             )
             body = wire.encode(request)
-            sent = await transport.send("/api/v1/create_model", body, what="create_model", observe=no_one)
+            sent = await transport.send("/api/v1/create_model", body, what="create_model", observe=tell)
             if isinstance(sent, Refused):
                 lease.asked = asked_before
             if not isinstance(sent, Accepted):
                 raise sent.error
-            made = await transport.result(sent.body, what="create_model", observe=no_one)
+            made = await transport.result(sent.body, what="create_model", observe=tell)
             if isinstance(made, Failed):
                 lease.asked = False
             elif isinstance(made, ResultLost):
@@ -192,7 +189,7 @@ async def unload(transport: Transport, model_id: str, patience: float | None = N
     done = await _step(transport.express, "/api/v1/unload_model", body, "unload_model")
     if not done or not done.strip():
         return done is not None
-    polled = await transport.express.result(done, what="unload_model", observe=no_one, patience=patience)
+    polled = await transport.express.result(done, what="unload_model", observe=tell, patience=patience)
     if isinstance(polled, ResultLost) and polled.error.status is None:
         raise polled.error
     return isinstance(polled, Done) or polled.error.status in _RELEASED

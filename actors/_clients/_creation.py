@@ -9,6 +9,7 @@ from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
+from tinkex.actors._runtime._waiting import Waiting
 from tinkex.protocol import LoraConfig, TinkexError, messages
 from tinkex.protocol.replies import CheckpointInfo
 
@@ -26,8 +27,7 @@ class Creation:
     number: int
     message: Create
     deferred: Deferred[Any]
-    since: float
-    step: Step = "create_session"
+    waiting: Waiting
     task: IoTask[Any] | None = None
     timer: Timer | None = None
     client: GenRef[TrainingClientProxy] | None = None
@@ -35,6 +35,11 @@ class Creation:
     """Answered, well or badly, or given up."""
 
     forget_owner: Callable[[], None] | None = field(default=None, repr=False)
+
+    @property
+    def step(self) -> str:
+        """The step that it is at."""
+        return self.waiting.step or "create_session"
 
     @property
     def path(self) -> str | None:
@@ -45,12 +50,17 @@ class Creation:
     @property
     def name(self) -> str:
         """How errors and Status name it."""
-        return "create_lora_training_client" if self.path is None else "create_training_client_from_state"
+        return creation_name(self.message)
 
     @property
     def child_id(self) -> str:
         """Its client's id under the supervisor."""
         return f"{self.service}/training-client-{self.number}"
+
+    def at(self, step: Step) -> None:
+        """Note that it is at ``step`` now."""
+        self.waiting.step = step
+        self.waiting.heard("running")
 
     def explain(self, error: TinkexError) -> TinkexError:
         """Return the error for the caller: path, step and cause."""
@@ -66,6 +76,12 @@ class Creation:
         )
         told.__cause__ = error
         return told
+
+
+def creation_name(message: Create) -> str:
+    """Return how errors and Status name a create."""
+    from_state = isinstance(message, messages.CreateTrainingClientFromState)
+    return "create_training_client_from_state" if from_state else "create_lora_training_client"
 
 
 def lora_of(message: Create) -> LoraConfig:

@@ -7,18 +7,20 @@ from typing import Any, TypeGuard
 import pykka
 
 from tinkex.actors._clients._acquire import heartbeat, open_session
-from tinkex.actors._clients._creation import Create, Creation, lora_like, lora_of, not_lora
+from tinkex.actors._clients._creation import Create, Creation, creation_name, lora_like, lora_of, not_lora
 from tinkex.actors._clients._keeper import Keeper
 from tinkex.actors._clients._lease import Lease, LeaseBook
+from tinkex.actors._clients._progress import progress_seconds
 from tinkex.actors._clients._restore import Source
 from tinkex.actors._clients._service_calls import get_checkpoint_info
 from tinkex.actors._clients._session import Session
 from tinkex.actors._clients._settings import Settings
 from tinkex.actors._clients._training_client import Boot, TrainingClient
-from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled
+from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled, operation_status
 from tinkex.actors._genserver._deferred import AbandonReason, Deferred
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import Down
+from tinkex.actors._runtime._waiting import Waiting, waiting_as
 from tinkex.actors._transport import Transport
 from tinkex.protocol import ChildSpec, Err, LoraConfig, Ok, Result, TinkexError, messages
 from tinkex.protocol.replies import CheckpointInfo, OperationStatus
@@ -68,7 +70,7 @@ class Creations:
     def status(self) -> list[OperationStatus]:
         """Return what ``Status()`` says about creates under way."""
         return [
-            OperationStatus(name=creation.name, state=creation.step, seq_id=None, since=creation.since, request_id=None)
+            operation_status(creation.name, creation.waiting)
             for creation in self._creations.values()
             if not creation.over
         ]
@@ -78,9 +80,10 @@ class Creations:
         owner = _owner(message.owner)
         if isinstance(owner, TinkexError):
             return Err(owner)
-        creation = Creation(
-            self._actor.actor_urn, next(self._numbers), message, Deferred(), self._actor.runtime.clock.time()
-        )
+        name = creation_name(message)
+        waiting = Waiting(self._actor.runtime.clock, progress_seconds(name))
+        waiting.count()
+        creation = Creation(self._actor.actor_urn, next(self._numbers), message, Deferred(), waiting)
         self._creations[creation.number] = creation
         abandoned = partial(self._abandoned, creation)
         creation.deferred.on_abandon(
@@ -101,9 +104,10 @@ class Creations:
     # From a checkpoint
 
     def _ask_checkpoint(self, creation: Creation, path: str) -> None:
-        creation.step = "checkpoint_info"
+        creation.at("checkpoint_info")
         work = get_checkpoint_info(self._transport, path)
-        creation.task = self._actor.run_io("checkpoint info", work, partial(self._checkpoint_known, creation))
+        with waiting_as(creation.waiting):
+            creation.task = self._actor.run_io("checkpoint info", work, partial(self._checkpoint_known, creation))
 
     def _checkpoint_known(self, creation: Creation, result: Result[CheckpointInfo]) -> None:
         if creation.over:
@@ -124,6 +128,7 @@ class Creations:
         if self._session is not None and self._session.session_id is not None:
             self._start_shared(creation, self._session)
             return
+        creation.at("create_session")
         self._waiting.append(creation)
         if self._opening:
             return
@@ -131,7 +136,8 @@ class Creations:
         if self._session is None:
             self._session = self._new_session()
         work = open_session(self._transport, self._session)
-        self._actor.run_io("create_session", work, partial(self._session_opened, self._session))
+        with waiting_as(creation.waiting):
+            self._actor.run_io("create_session", work, partial(self._session_opened, self._session))
 
     def _new_session(self) -> Session:
         return self._book.open_session(self._settings.tags, self._settings.user_metadata)
@@ -175,7 +181,7 @@ class Creations:
         base_model: str,
         lora: LoraConfig,
     ) -> None:
-        creation.step = "start_client"
+        creation.at("start_client")
         lease = self._book.intend(
             session,
             owns_session=owns_session,
@@ -204,13 +210,13 @@ class Creations:
                 client.kill()
             case Ok(client):
                 creation.client = client
-                creation.step = "create_model"
+                creation.at("create_model")
                 client.monitor(partial(self._notice_end, creation))
                 message = creation.message
-                boot = Boot()
+                boot = Boot(waiting=creation.waiting)
                 if isinstance(message, messages.CreateTrainingClientFromState):
                     token, base = message.weights_access_token, message.base_model
-                    boot = Boot(Source(message.path, message.optimizer, token, base))
+                    boot = Boot(Source(message.path, message.optimizer, token, base), creation.waiting)
                 booted = client.ask(boot, block=False)
                 self._actor.run_when("client booted", booted, partial(self._booted, creation))
 

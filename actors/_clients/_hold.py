@@ -1,21 +1,25 @@
 """What a training client holds on the server: a lease made real."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tinkex.actors._clients._acquire import heartbeat, open_model, open_session
 from tinkex.actors._clients._lease import Lease
 from tinkex.actors._clients._pipeline import Pipeline
+from tinkex.actors._clients._queue_watch import QueueWatch
 from tinkex.actors._clients._requests import load_state
 from tinkex.actors._clients._restore import Restored, Source, restore
 from tinkex.actors._clients._steps import at_step
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._runtime._io import IoTask
+from tinkex.actors._runtime._waiting import Waiting, waiting_as
 from tinkex.actors._transport import Transport
-from tinkex.protocol import Err, Ok, Result, TinkexError
+from tinkex.protocol import Err, Ok, QueueStateChange, Result, TinkexError
 from tinkex.protocol.messages import LoadState
 from tinkex.protocol.replies import LoadedState
+
+T = TypeVar("T")
 
 
 class Hold:
@@ -29,6 +33,8 @@ class Hold:
         next_number: the actor's count of calls.
         settled: told after every event of the requests.
         lost: told once when the session turns out to be gone.
+        told: told when the server pauses a request or goes on with it.
+        waiting: told what the making of it waits for.
     """
 
     def __init__(
@@ -41,6 +47,8 @@ class Hold:
         next_number: Callable[[], int],
         settled: Callable[[], None],
         lost: Callable[["Hold", TinkexError], None],
+        told: Callable[[QueueStateChange], None],
+        waiting: Waiting | None,
         log: Any,
     ) -> None:
         """Hold nothing real yet."""
@@ -53,6 +61,8 @@ class Hold:
         self._next_number = next_number
         self._settled = settled
         self._lost = lost
+        self._told = told
+        self._waiting = waiting
         self._log = log
         self._tasks: list[IoTask[Any]] = []
         self._forget_loss: Callable[[], None] | None = None
@@ -108,7 +118,7 @@ class Hold:
     def _open_session(self, opened: Callable[[], None], then: Callable[[Result[str]], None]) -> None:
         work = open_session(self._transport, self.lease.session)
         on = partial(self._session_opened, opened, then)
-        self._tasks.append(self._actor.run_io("create_session", work, on))
+        self._run("create_session", work, on)
 
     def _session_opened(
         self, opened: Callable[[], None], then: Callable[[Result[str]], None], result: Result[str]
@@ -126,7 +136,7 @@ class Hold:
 
     def _open_model(self, then: Callable[[Result[str]], None]) -> None:
         work = open_model(self._transport, self.lease)
-        self._tasks.append(self._actor.run_io("create_model", work, partial(self._model_opened, then)))
+        self._run("create_model", work, partial(self._model_opened, then))
 
     def _model_opened(self, then: Callable[[Result[str]], None], result: Result[str]) -> None:
         if self.closed:
@@ -140,7 +150,7 @@ class Hold:
 
     def _restore(self, source: Source, then: Callable[[Result[str]], None]) -> None:
         work = restore(self._transport, self.lease, source)
-        self._tasks.append(self._actor.run_io("restore", work, partial(self._restored, then)))
+        self._run("create_model", work, partial(self._restored, then))
 
     def _restored(self, then: Callable[[Result[str]], None], result: Result[Restored]) -> None:
         if self.closed:
@@ -152,6 +162,12 @@ class Hold:
                 self._begin(restored.model_id, restored.next_seq_id)
                 then(Ok(restored.model_id))
 
+    def _run(self, step: str, work: Coroutine[Any, Any, T], then: Callable[[Result[T]], None]) -> None:
+        if self._waiting is not None:
+            self._waiting.step = step
+        with waiting_as(self._waiting):
+            self._tasks.append(self._actor.run_io(step, work, then))
+
     def _begin(self, model_id: str, next_seq_id: int) -> None:
         self._log = self._log.bind(session_id=self.lease.session.session_id, model_id=model_id)
         self.pipeline = Pipeline(
@@ -161,6 +177,7 @@ class Hold:
             self.lease.session.session_id or "",
             settled=self._settled,
             session_lost=self.lose,
+            queue=QueueWatch(self._actor, model_id, self._told, self._log),
             log=self._log,
         )
         self.pipeline.sequence.next_seq_id = next_seq_id

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tinkex.actors._clients._lease import Lease, LeaseBook
-from tinkex.protocol import LoraConfig
+from tinkex.protocol import LoraConfig, QueueStateChange
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,9 @@ class Keeper:
     book: LeaseBook
     release: Callable[[Lease], None]
     """Called with a lease that nobody holds any more; never blocks."""
+
+    told: Callable[[QueueStateChange], None]
+    """Told when the server pauses a client's request or goes on with it."""
 
     tags: list[str]
     user_metadata: dict[str, str]

@@ -1,8 +1,8 @@
 """Loads in place: another model behind the same client, and a barrier for what is asked meanwhile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tinkex.actors._clients._acquire import release
 from tinkex.actors._clients._creation import lora_like, not_lora
@@ -23,10 +23,13 @@ from tinkex.actors._clients._service_calls import get_checkpoint_info
 from tinkex.actors._clients._steps import at_step
 from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
+from tinkex.actors._runtime._waiting import Waiting, waiting_as
 from tinkex.actors._transport import Transport
 from tinkex.protocol import Err, LoraConfig, Ok, Request, Result, TinkexError
 from tinkex.protocol.messages import LoadState
 from tinkex.protocol.replies import CheckpointInfo, LoadedState
+
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -42,8 +45,8 @@ class Host(Protocol):
         """Why it takes no requests, None while it does."""
         ...
 
-    def make_hold(self, lease: Lease) -> Hold:
-        """Return a hold of a lease that ends with the client."""
+    def make_hold(self, lease: Lease, waiting: Waiting | None) -> Hold:
+        """Return a hold of a lease that ends with the client; ``waiting`` is told what its making waits for."""
         ...
 
     def another_lease(self, base_model: str, lora: LoraConfig) -> Lease:
@@ -112,7 +115,7 @@ class Loads:
         if works and not hold.idle:
             return
         loading.begun, loading.worked = True, works
-        loading.call.state = "running"
+        loading.call.waiting.heard("running")
         if works and hold.pipeline is not None and hold.pipeline.sequence.unused:
             loading.in_place = True
             hold.load(loading.message, partial(self._loaded_in_place, loading))
@@ -120,7 +123,7 @@ class Loads:
             loading.gave_back = True
             hold.close(replaced(loading.message.path))
             work = release(self._transport, hold.lease)
-            self._actor.run_io("release first", work, partial(self._gave_back, loading, hold))
+            self._run(loading, "release", work, partial(self._gave_back, loading, hold))
         else:
             self._ask_checkpoint(loading)
 
@@ -172,7 +175,14 @@ class Loads:
 
     def _ask_checkpoint(self, loading: Loading) -> None:
         work = get_checkpoint_info(self._transport, loading.message.path)
-        self._actor.run_io("checkpoint info", work, partial(self._checkpoint_known, loading))
+        self._run(loading, "checkpoint_info", work, partial(self._checkpoint_known, loading))
+
+    def _run(
+        self, loading: Loading, step: str, work: Coroutine[Any, Any, T], then: Callable[[Result[T]], None]
+    ) -> None:
+        loading.call.waiting.step = step
+        with waiting_as(loading.call.waiting):
+            self._actor.run_io(step, work, then)
 
     def _checkpoint_known(self, loading: Loading, result: Result[CheckpointInfo]) -> None:
         if self._loading is not loading:
@@ -186,7 +196,7 @@ class Loads:
                 another = partial(self._host.another_lease, info.base_model, lora_like(info))
                 loading.restoring = Restoring(
                     Source(loading.message.path, loading.message.optimizer),
-                    hold=self._host.make_hold,
+                    hold=partial(self._host.make_hold, waiting=loading.call.waiting),
                     another=another,
                     let_go=self._host.let_go,
                     then=partial(self._restored, loading),

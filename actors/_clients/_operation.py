@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from tinkex.actors._runtime._waiting import Waiting
+
 PartState = Literal["unsent", "sending", "accepted", "done"]
 
 
@@ -67,8 +69,8 @@ class Operation:
     """The server's own clock (epoch seconds) as last heard before the first attempt."""
 
     answered: bool = field(default=False, init=False)
-    state: str = field(default="queued", init=False)
-    reason: str | None = field(default=None, init=False)
+    waiting: Waiting | None = field(default=None, init=False)
+    """What it waits for; None before it was queued."""
 
     @property
     def sent(self) -> bool:

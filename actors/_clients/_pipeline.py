@@ -8,8 +8,9 @@ from tinkex.actors._clients._acquire import session_gone
 from tinkex.actors._clients._operation import Operation, Part
 from tinkex.actors._clients._passes import poll_part, read_part, send_part
 from tinkex.actors._clients._proof import prove_save
+from tinkex.actors._clients._queue_watch import QueueWatch
 from tinkex.actors._clients._sequence import Answer, Sequence
-from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled
+from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled, operation_status
 from tinkex.actors._genserver._deferred import AbandonReason, Deferred
 from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
@@ -19,6 +20,7 @@ from tinkex.actors._transport import (
     Done,
     Exists,
     Failed,
+    Observe,
     PassForm,
     Refused,
     ResultLost,
@@ -49,6 +51,7 @@ class Pipeline:
         session_id: the session that it lives in.
         settled: told after every event, for an actor that waits until nothing is open.
         session_lost: told when a lost result turns out to be a lost session.
+        queue: follows what the requests wait for.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Pipeline:
         *,
         settled: Callable[[], None],
         session_lost: Callable[[TinkexError], None],
+        queue: QueueWatch,
         log: Any,
     ) -> None:
         """Begin at number 1 with nothing under way."""
@@ -70,6 +74,7 @@ class Pipeline:
         self._session_id = session_id
         self._settled = settled
         self._session_lost = session_lost
+        self._queue = queue
         self._log = log
         self._settles: dict[int, Settle] = {}
         self._timers: dict[int, Timer] = {}
@@ -99,6 +104,7 @@ class Pipeline:
     def enqueue(self, operation: Operation, settle: Settle) -> None:
         """Queue ``operation``; ``settle`` is given its result."""
         self._settles[operation.number] = settle
+        self._queue.follow(operation)
         self._react(self.sequence.add(operation))
 
     def abort(self, error: TinkexError) -> None:
@@ -112,13 +118,14 @@ class Pipeline:
 
     def status(self) -> list[OperationStatus]:
         """Return what ``Status()`` says about every open operation, oldest first."""
+        suspicion = self.sequence.suspicion
         return [
-            OperationStatus(
-                name=operation.name,
-                state=operation.state,
+            operation_status(
+                operation.name,
+                operation.waiting,
                 seq_id=operation.first_seq_id,
-                since=operation.since,
                 request_id=operation.parts[0].request_id,
+                suspicion=None if suspicion is None else suspicion.message,
             )
             for operation in self.sequence.open_operations()
         ]
@@ -131,9 +138,11 @@ class Pipeline:
             self._send = None
         self._pump()
         self._poll_more()
+        self._queue.look(next(self.sequence.open_operations(), None))
         self._settled()
 
     def _deliver(self, operation: Operation, result: Result[Any]) -> None:
+        self._queue.answered(operation)
         timer = self._timers.pop(operation.number, None)
         if timer is not None:
             timer.cancel()
@@ -164,7 +173,8 @@ class Pipeline:
         operation, part, seq_id = send
         if operation.server_time is None:
             operation.server_time = self._transport.server_time
-        observe, save = partial(_observe, operation), operation.save_name is not None
+        observe, save = _observer(operation), operation.save_name is not None
+        observe("sending", None)
         self._departure = gone = Departure()
         work = send_part(self._transport, part, seq_id, what=operation.name, observe=observe, save=save, departure=gone)
         self._log.debug("sending", operation=operation.name, seq_id=seq_id)
@@ -195,6 +205,7 @@ class Pipeline:
             self._react(self.sequence.lose(operation, error))
             return
         answers = self.sequence.accept(operation, part, request_id)
+        _observer(operation)("running" if operation.accepted else "sending", None)
         if request_id is None:
             self._on_result(operation, part, read_inline(operation.name, body))
         else:
@@ -209,7 +220,7 @@ class Pipeline:
                     return
                 key = (operation.number, index)
                 if part.state == "accepted" and part.request_id is not None and key not in self._polls:
-                    work = poll_part(self._transport, part, what=operation.name, observe=partial(_observe, operation))
+                    work = poll_part(self._transport, part, what=operation.name, observe=_observer(operation))
                     then = partial(self._on_polled, operation, part, key)
                     self._polls[key] = self._actor.run_io(f"result of {operation.name} {part.seq_id}", work, then)
 
@@ -293,6 +304,7 @@ class Pipeline:
             self._react(self.sequence.withdraw(operation, error))
 
 
-def _observe(operation: Operation, state: str, reason: str | None) -> None:
-    operation.state = state
-    operation.reason = reason
+def _observer(operation: Operation) -> Observe:
+    if operation.waiting is None:
+        raise AssertionError("an operation is followed from the moment that it is queued")
+    return operation.waiting.heard

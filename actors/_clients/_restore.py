@@ -9,11 +9,12 @@ import contextlib
 from collections.abc import Generator
 from typing import Any, Final, NamedTuple
 
-from tinkex.actors._clients._acquire import UNLOAD_SECONDS, no_one, open_model, session_gone, unload
+from tinkex.actors._clients._acquire import UNLOAD_SECONDS, open_model, session_gone, unload
 from tinkex.actors._clients._lease import Lease
 from tinkex.actors._clients._requests import recognise
 from tinkex.actors._clients._steps import at_step
-from tinkex.actors._transport import Accepted, Done, Exists, Observe, Refused, ResultLost, Transport, Unknown
+from tinkex.actors._runtime._waiting import at_work, tell
+from tinkex.actors._transport import Accepted, Done, Exists, Refused, ResultLost, Transport, Unknown
 from tinkex.protocol import TinkexError, wire
 
 _LOST: Final = frozenset({404, 410})
@@ -40,7 +41,7 @@ class Restored(NamedTuple):
     """Of the model's next request: a load into a model took number 1, one that made the model took none."""
 
 
-async def restore(transport: Transport, lease: Lease, source: Source, observe: Observe = no_one) -> Restored:
+async def restore(transport: Transport, lease: Lease, source: Source) -> Restored:
     """Make the model of ``lease``, whose session is its own and open, and load ``source`` into it.
 
     Whatever comes of it, ``lease`` knows what is to be given back: its session, and in it the model asked for last.
@@ -49,16 +50,16 @@ async def restore(transport: Transport, lease: Lease, source: Source, observe: O
         TinkexError: why there is no model; ``data["step"]`` is ``create_model`` or ``load_weights``.
     """
     if transport.profile.load == "one_request":
-        return await _in_one_request(transport, lease, source, observe)
+        return await _in_one_request(transport, lease, source)
     try:
-        return await _in_three_steps(transport, lease, source, observe)
+        return await _in_three_steps(transport, lease, source)
     except TinkexError as error:
         if not transport.profile.one_request(error):
             raise
-        return await _otherwise(transport, lease, source, observe, error)
+        return await _otherwise(transport, lease, source, error)
 
 
-async def _in_three_steps(transport: Transport, lease: Lease, source: Source, observe: Observe) -> Restored:
+async def _in_three_steps(transport: Transport, lease: Lease, source: Source) -> Restored:
     with _at("create_model"):
         model_id = await open_model(transport, lease)
     with _at("load_weights"):
@@ -69,15 +70,13 @@ async def _in_three_steps(transport: Transport, lease: Lease, source: Source, ob
             optimizer=source.optimizer,
             weights_access_token=source.weights_access_token,
         )
-        accepted = await _send(transport, request, observe)
+        accepted = await _send(transport, request)
         transport.profile.note_load("three_step")
-        await _loaded(transport, lease, accepted, observe)
+        await _loaded(transport, lease, accepted)
     return Restored(model_id, next_seq_id=2)
 
 
-async def _otherwise(
-    transport: Transport, lease: Lease, source: Source, observe: Observe, first: TinkexError
-) -> Restored:
+async def _otherwise(transport: Transport, lease: Lease, source: Source, first: TinkexError) -> Restored:
     """Try the one-request form, under a number of its own, after ``first`` refused the other form.
 
     Where this is refused too, ``first`` is what the caller must know.
@@ -88,7 +87,7 @@ async def _otherwise(
             released = await unload(transport, spent, patience=UNLOAD_SECONDS)
     lease.model_seq_id += 1
     try:
-        return await _in_one_request(transport, lease, source, observe)
+        return await _in_one_request(transport, lease, source)
     except TinkexError as error:
         if error.data.get("outcome") != "not_sent":
             raise
@@ -97,7 +96,7 @@ async def _otherwise(
         raise first from error
 
 
-async def _in_one_request(transport: Transport, lease: Lease, source: Source, observe: Observe) -> Restored:
+async def _in_one_request(transport: Transport, lease: Lease, source: Source) -> Restored:
     session_id = lease.session.session_id or ""
     request = wire.LoadWeightsRequest(
         session_id=session_id,
@@ -111,7 +110,7 @@ async def _in_one_request(transport: Transport, lease: Lease, source: Source, ob
     lease.asked, lease.model_id = True, f"{session_id}:train:{lease.model_seq_id}"
     with _at("load_weights"):
         try:
-            accepted = await _send(transport, request, observe)
+            accepted = await _send(transport, request)
         except TinkexError as error:
             if error.data.get("outcome") == "not_sent":
                 lease.asked, lease.model_id = False, None
@@ -119,13 +118,13 @@ async def _in_one_request(transport: Transport, lease: Lease, source: Source, ob
         transport.profile.note_load("one_request")
         early = wire.decode(accepted, wire.LoadWeightsResult).model_id
         lease.model_id = early or lease.model_id
-        result = await _loaded(transport, lease, accepted, observe)
+        result = await _loaded(transport, lease, accepted)
     lease.model_id = result.model_id or lease.model_id
     return Restored(lease.model_id, next_seq_id=1)
 
 
-async def _send(transport: Transport, request: wire.LoadWeightsRequest, observe: Observe) -> bytes:
-    sent = await transport.send("/api/v1/load_weights", wire.encode(request), what="load_weights", observe=observe)
+async def _send(transport: Transport, request: wire.LoadWeightsRequest) -> bytes:
+    sent = await transport.send("/api/v1/load_weights", wire.encode(request), what="load_weights", observe=tell)
     match sent:
         case Accepted(body, _):
             return body
@@ -135,8 +134,8 @@ async def _send(transport: Transport, request: wire.LoadWeightsRequest, observe:
             raise _told(error, "unknown")
 
 
-async def _loaded(transport: Transport, lease: Lease, accepted: bytes, observe: Observe) -> wire.LoadWeightsResult:
-    polled = await transport.result(accepted, what="load_weights", observe=observe)
+async def _loaded(transport: Transport, lease: Lease, accepted: bytes) -> wire.LoadWeightsResult:
+    polled = await transport.result(accepted, what="load_weights", observe=tell)
     if isinstance(polled, Done):
         try:
             recognise("load_weights", polled.body, "path", "model_id")
@@ -165,6 +164,7 @@ def _told(error: TinkexError, outcome: str) -> TinkexError:
 
 @contextlib.contextmanager
 def _at(step: str) -> Generator[None]:
+    at_work(step)
     try:
         yield
     except TinkexError as error:

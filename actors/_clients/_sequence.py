@@ -61,7 +61,6 @@ class Sequence:
         part.state = "sending"
         part.seq_id = self.next_seq_id
         self.next_seq_id += 1
-        operation.state = "sending"
         return Send(operation, part, part.seq_id)
 
     def accept(self, operation: Operation, part: Part, request_id: str | None) -> list[Answer]:
@@ -71,7 +70,6 @@ class Sequence:
         if operation.accepted:
             self._sent(operation)
             if not operation.answered:
-                operation.state = "running"
                 self.accepted[operation.number] = operation
         return []
 
@@ -198,7 +196,6 @@ class Sequence:
         if operation.answered:
             return []
         operation.answered = True
-        operation.state = "answered"
         return [Answer(operation, result)]
 
 

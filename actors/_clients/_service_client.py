@@ -7,9 +7,11 @@ from typing import Any, ClassVar, Final, Literal, Unpack, cast
 import pykka
 
 from tinkex.actors._clients._acquire import finish_all
+from tinkex.actors._clients._announcer import Announcer
 from tinkex.actors._clients._creations import Creations
 from tinkex.actors._clients._keeper import Keeper
 from tinkex.actors._clients._lease import LeaseBook
+from tinkex.actors._clients._progress import progress_seconds
 from tinkex.actors._clients._reaper import Reap, Reaper
 from tinkex.actors._clients._release import Releaser
 from tinkex.actors._clients._service_calls import (
@@ -109,7 +111,8 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self.add_finalizer(self._end_children)
         supervisor.monitor(lambda down: self.run_soon("supervisor down", partial(self._supervisor_down, down)))
         self._start_reaper()
-        keeper = Keeper(self._book, self._release, self._settings.tags, self._settings.user_metadata)
+        announcer = Announcer(self.runtime, "on_queue_state_change", self._settings.on_queue_state_change)
+        keeper = Keeper(self._book, self._release, announcer.tell, self._settings.tags, self._settings.user_metadata)
         self._creations = Creations(self, self._transport, self._settings, self._book, keeper, supervisor, self._log)
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
@@ -201,6 +204,10 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
     def _on_leaks(self, _message: messages.Leaks) -> Result[LeakReport]:
         now = self.runtime.clock.time()
         return Ok(LeakReport(leases=[lease.report() for lease in self._book.leaks(now)]))
+
+    def progress_seconds(self, name: str) -> float:
+        """Return after how many seconds of work a call of this name is overdue."""
+        return progress_seconds(name)
 
     @on(messages.Status)
     def _on_status(self, _message: messages.Status) -> Result[ActorStatus]:

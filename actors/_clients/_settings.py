@@ -1,7 +1,7 @@
 """Where a service client connects to, and with what: resolved and checked before anything is sent."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +12,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
 from tinkex.actors._transport._courtesy import MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT
 from tinkex.actors._transport._loopback import is_loopback
-from tinkex.protocol import ApiKey, TinkexError
+from tinkex.protocol import ApiKey, QueueStateChange, TinkexError
 
 HOSTED_BASE_URL: Final = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 SEND_SECONDS: Final = 300.0
@@ -26,6 +26,7 @@ _TYPES: Final[Mapping[str, Any]] = {
     "user_metadata": Mapping,
     "tags": (list, tuple),
     "allow_insecure": bool,
+    "on_queue_state_change": Callable,
 }
 _WORDS: Final[Mapping[str, str]] = {
     "base_url": "text",
@@ -34,6 +35,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "user_metadata": "a mapping of text to text",
     "tags": "a list of text",
     "allow_insecure": "True or False",
+    "on_queue_state_change": "something that can be called",
 }
 
 
@@ -71,6 +73,9 @@ class ServiceOptions(TypedDict, total=False):
     allow_insecure: bool
     """Let the key travel over plain http beyond this machine; default False."""
 
+    on_queue_state_change: Callable[[QueueStateChange], Any] | None
+    """Called, in order and on a thread of its own, when the server pauses a training client's request or goes on."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """The resolved options of one service client."""
@@ -83,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True):
     heartbeat_seconds: float
     user_metadata: dict[str, str]
     tags: list[str]
+    on_queue_state_change: Callable[[QueueStateChange], Any] | None = None
 
 
 def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -> Settings:
@@ -105,6 +111,7 @@ def resolve(options: ServiceOptions, environ: Mapping[str, str] | None = None) -
         heartbeat_seconds=_seconds("heartbeat_seconds", options.get("heartbeat_seconds", HEARTBEAT_SECONDS)),
         user_metadata=dict(options.get("user_metadata") or {}),
         tags=list(options.get("tags", ())),
+        on_queue_state_change=options.get("on_queue_state_change"),
     )
 
 

@@ -10,6 +10,7 @@ from tinkex.actors._clients._lease import Lease
 from tinkex.actors._clients._loads import Loads
 from tinkex.actors._clients._operation import Operation
 from tinkex.actors._clients._pipeline import Pipeline
+from tinkex.actors._clients._progress import progress_seconds
 from tinkex.actors._clients._requests import (
     forward,
     forward_backward,
@@ -25,6 +26,7 @@ from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
 from tinkex.actors._runtime._log import log
+from tinkex.actors._runtime._waiting import Waiting
 from tinkex.actors._transport import Transport
 from tinkex.protocol import Err, LoraConfig, Ok, Request, Result, TinkexError, messages
 from tinkex.protocol.replies import (
@@ -49,6 +51,8 @@ class Boot(Request[str], frozen=True):
     """Make the lease real and load ``source`` into it, where one is given; asked once, by the ServiceClient."""
 
     source: Source | None = None
+    waiting: Any = None
+    """The ``Waiting`` of the create, told what the making of the model waits for."""
 
 
 class TrainingClient(ClientActor[TrainingClientProxy]):
@@ -144,12 +148,12 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
     @on(Boot)
     def _on_boot(self, message: Boot) -> Deferred[str]:
         if message.source is None:
-            hold = self.make_hold(self._first)
+            hold = self.make_hold(self._first, message.waiting)
             hold.open(partial(self._opened, hold))
         else:
             restoring = Restoring(
                 message.source,
-                hold=self.make_hold,
+                hold=partial(self.make_hold, waiting=message.waiting),
                 another=lambda: self.another_lease(self._first.base_model, self._first.lora),
                 let_go=self.let_go,
                 then=self._restored,
@@ -181,8 +185,8 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         """Why it takes no requests."""
         return self._refusal
 
-    def make_hold(self, lease: Lease) -> Hold:
-        """Return a hold of ``lease`` that ends with this client."""
+    def make_hold(self, lease: Lease, waiting: Waiting | None) -> Hold:
+        """Return a hold of ``lease`` that ends with this client; ``waiting`` is told what its making waits for."""
         self._holdings.add(lease)
         return Hold(
             self,
@@ -192,6 +196,8 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
             next_number=self._next,
             settled=self._settled,
             lost=self._lose_session,
+            told=self._keeper.told,
+            waiting=waiting,
             log=self._log,
         )
 
@@ -324,6 +330,10 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
                 self._refusal = self._refusal if isinstance(result, Ok) else None
         self._loads.call_ended(call, result)
         self._settled()
+
+    def progress_seconds(self, name: str) -> float:
+        """Return after how many seconds of work a call of this name is overdue."""
+        return progress_seconds(name)
 
     @on(messages.Status)
     def _on_status(self, _message: messages.Status) -> Result[ActorStatus]:

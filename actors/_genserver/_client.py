@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from tinkex.actors._genserver._deferred import AbandonReason, Deferred
 from tinkex.actors._genserver._dispatch import on
@@ -11,9 +11,13 @@ from tinkex.actors._genserver._genserver import GenServer
 from tinkex.actors._genserver._reply import Reply
 from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
+from tinkex.actors._runtime._log import log
 from tinkex.actors._runtime._outcome import Outcome
+from tinkex.actors._runtime._waiting import Waiting, waiting_as
 from tinkex.protocol import Err, Request, Result, TinkexError
 from tinkex.protocol.replies import OperationStatus
+
+OTHER_PROGRESS_SECONDS: Final = 120.0
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -33,13 +37,14 @@ class Call:
 
     name: str
     deferred: Deferred[Any]
-    since: float
+    waiting: Waiting
     task: IoTask[Any] | None = None
     timer: Timer | None = None
     expires: float | None = None
     """When its ``await_timeout`` ends, in monotonic seconds."""
 
-    state: str = "queued"
+    progress: Timer | None = None
+    """Fires when it may be overdue."""
 
 
 class ClientActor(GenServer[P]):
@@ -80,7 +85,9 @@ class ClientActor(GenServer[P]):
 
     def begin_call(self, name: str, message: Request[Any]) -> Call:
         """Note a call whose work begins later; its ``await_timeout`` runs from now."""
-        call = Call(name, Deferred(), self.runtime.clock.time())
+        call = Call(name, Deferred(), Waiting(self.runtime.clock, self.progress_seconds(name)))
+        call.waiting.count()
+        call.progress = self.run_after(f"progress of {name}", call.waiting.allowed, partial(self._check_progress, call))
         self._calls[call] = None
         call.deferred.on_abandon(lambda reason: self.run_soon(name, partial(self._abandoned, call, reason)))
         if message.await_timeout is not None:
@@ -91,12 +98,18 @@ class ClientActor(GenServer[P]):
 
     def run_call(self, call: Call, work: Coroutine[Any, Any, Any]) -> None:
         """Begin the work of ``call``."""
-        call.state = "running"
-        call.task = self.run_io(call.name, work, partial(self.end_call, call))
+        call.waiting.heard("running")
+        with waiting_as(call.waiting):
+            call.task = self.run_io(call.name, work, partial(self.end_call, call))
 
     def open_calls(self) -> list[OperationStatus]:
         """Return what ``Status()`` says about calls that have no number."""
-        return [OperationStatus(call.name, call.state, None, call.since, None) for call in self._calls]
+        return [operation_status(call.name, call.waiting) for call in self._calls]
+
+    def progress_seconds(self, name: str) -> float:
+        """Return after how many seconds of work a call of this name is overdue."""
+        del name
+        return OTHER_PROGRESS_SECONDS
 
     @property
     def calls_open(self) -> bool:
@@ -130,9 +143,51 @@ class ClientActor(GenServer[P]):
         if call not in self._calls:
             return False
         del self._calls[call]
-        if call.timer is not None:
-            call.timer.cancel()
+        for timer in (call.timer, call.progress):
+            if timer is not None:
+                timer.cancel()
         return True
+
+    def _check_progress(self, call: Call) -> None:
+        waiting = call.waiting
+        if waiting.overdue:
+            log(actor=type(self).__name__, actor_urn=self.actor_urn).warning(
+                "operation overdue",
+                operation=call.name,
+                state=waiting.state,
+                reason=waiting.reason,
+                seconds=waiting.worked,
+                allowed=waiting.allowed,
+            )
+        else:
+            again = waiting.left or waiting.allowed - waiting.worked
+            call.progress = self.run_after(f"progress of {call.name}", again, partial(self._check_progress, call))
+
+
+def operation_status(
+    name: str,
+    waiting: Waiting | None,
+    *,
+    seq_id: int | None = None,
+    request_id: str | None = None,
+    suspicion: str | None = None,
+) -> OperationStatus:
+    """Return what ``Status()`` says about an open operation; ``suspicion`` is why its client sends nothing more."""
+    if waiting is None:
+        return OperationStatus(name, "queued", seq_id=seq_id, request_id=request_id)
+    return OperationStatus(
+        name=name,
+        state=waiting.state if suspicion is None else "suspect",
+        seq_id=seq_id,
+        since=waiting.since,
+        request_id=request_id,
+        reason=waiting.reason if suspicion is None else suspicion,
+        step=waiting.step,
+        asked=waiting.asked,
+        worked=waiting.worked,
+        allowed=waiting.allowed,
+        overdue=waiting.overdue,
+    )
 
 
 def _outcome(call: Call) -> str:

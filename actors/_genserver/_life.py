@@ -52,6 +52,7 @@ class Life:
         "_inbox",
         "_name",
         "_runtime",
+        "_since",
         "_stop_by",
         "_stop_reason",
         "_thread",
@@ -72,6 +73,7 @@ class Life:
         self._stop_by: float | None = None
         self._draining = False
         self._thread: threading.Thread | None = None
+        self._since = runtime.clock.monotonic()
         self.watch = Watch()
 
     # The beginning
@@ -263,6 +265,10 @@ class Life:
 
         belonging.own(self._runtime.clock.call_later(delay, fire))
         return belonging
+
+    def uptime(self) -> float:
+        """Return the seconds since the actor was made. Any thread."""
+        return self._runtime.clock.monotonic() - self._since
 
     def join(self, timeout: float | None) -> bool:
         """Wait up to ``timeout`` seconds for the end of the actor's thread; return whether it has come."""

@@ -104,6 +104,12 @@ class Mailbox:
             self._wake()
         return True
 
+    def length(self) -> int:
+        """How many messages wait. Any thread."""
+        with self._lock:
+            queued = tuple(self._queue)
+        return sum(not envelope.taken and envelope.message is not STOP for envelope in queued)
+
     def put(self, envelope: "Envelope[Any]") -> None:
         """Queue an envelope of pykka's own, for the sake of whoever bypasses the ref."""
         future = envelope.reply_to

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, cast, overloa
 import pykka
 from pykka.messages import ProxySetAttr
 
+from tinkex.actors._genserver._asking import ask_and_wait
 from tinkex.actors._genserver._envelope import Promise, Tell
-from tinkex.actors._genserver._here import may_block, wait
-from tinkex.actors._genserver._mailbox import ActorStop, Mailbox
+from tinkex.actors._genserver._here import may_block
+from tinkex.actors._genserver._mailbox import OPEN, ActorStop, Mailbox
 from tinkex.actors._genserver._proxy import GenProxy, refuse_assignment
 from tinkex.actors._genserver._reply import Pending, Reply
+from tinkex.actors._genserver._vitals import Vitals, VitalState
 from tinkex.actors._genserver._watch import Down
 from tinkex.protocol import Request, Result
 
@@ -28,7 +30,8 @@ else:
     P = TypeVar("P")
     T = TypeVar("T")
 
-_OURS = (ActorStop, ProxySetAttr)
+OURS = (ActorStop, ProxySetAttr)
+"""Messages of pykka's that are no messages here."""
 
 
 class GenRef(pykka.ActorRef[Any], Generic[P]):
@@ -75,22 +78,13 @@ class GenRef(pykka.ActorRef[Any], Generic[P]):
             pykka.Timeout: the wait ran out.
             RuntimeError: on the thread of a GenServer or the io thread, where waiting can deadlock.
         """
-        if message.__class__ in _OURS:
+        if message.__class__ in OURS:
             return self._ask_ours(message, block, timeout)
-        inbox = self.actor_inbox
-        promise = Promise(message, inbox)
+        promise = Promise(message, self.actor_inbox)
         if not block:
             promise.send()
             return Reply[Any](promise)
-        may_block()
-        try:
-            if wait(promise, timeout, promise.send):
-                return promise.read()
-        except BaseException:
-            promise.abandon("dropped")
-            raise
-        promise.abandon("timeout")
-        raise pykka.Timeout(f"{timeout} seconds")
+        return ask_and_wait(promise, timeout)
 
     def _ask_ours(self, message: object, block: bool, timeout: float | None) -> Any:
         if isinstance(message, ProxySetAttr):
@@ -103,7 +97,7 @@ class GenRef(pykka.ActorRef[Any], Generic[P]):
         Raises:
             pykka.ActorDeadError: the actor is dead or stopping.
         """
-        if message.__class__ in _OURS:
+        if message.__class__ in OURS:
             self._ask_ours(message, block=False, timeout=None)
         elif not self.actor_inbox.offer(Tell(message)):
             raise pykka.ActorDeadError(str(self.actor_inbox.refusal()))
@@ -194,6 +188,17 @@ class GenRef(pykka.ActorRef[Any], Generic[P]):
             RuntimeError: on the actor's own thread.
         """
         return self._life.join(timeout)
+
+    def vitals(self) -> Vitals:
+        """Look at the actor from outside: it is not asked, and may be stuck. Any thread."""
+        inbox = self.actor_inbox
+        waiting = inbox.length()
+        state: VitalState = "idle" if inbox.current is None and not waiting else "busy"
+        if not self.is_alive():
+            state = "dead"
+        elif inbox.state != OPEN:
+            state = "stopping"
+        return Vitals(state, waiting, self._life.uptime())
 
     def exposes(self, name: str) -> bool:
         """Tell whether the actor's proxies may touch ``name``, if it is there."""

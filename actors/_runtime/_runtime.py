@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import random
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from tinkex.actors._runtime._clock import Clock, SystemClock
 from tinkex.actors._runtime._io import IoThread
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import threading
 
     import httpx
+
+V = TypeVar("V")
 
 
 class Scheduler(Threads, Protocol):
@@ -68,6 +70,15 @@ class Runtime:
         self.scheduler = scheduler
         self.http_transport = http_transport
         self.shared = Shared()
+        self._parts: dict[Callable[[Runtime], Any], Any] = {}
+
+    def part(self, make: "Callable[[Runtime], V]") -> V:
+        """Return what ``make`` made for this runtime, the same at every call and as long as it lasts. Any thread.
+
+        What is to be freed with its last user is ``shared`` instead.
+        """
+        found = self._parts.get(make)
+        return cast("V", found if found is not None else self._parts.setdefault(make, make(self)))
 
     @staticmethod
     def current() -> "Runtime":

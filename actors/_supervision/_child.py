@@ -10,6 +10,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._watch import DownReason
 from tinkex.actors._runtime._clock import Timer
 from tinkex.protocol import ChildSpec, TinkexError
+from tinkex.protocol.replies import ChildInfo
 
 
 @dataclass(eq=False)
@@ -26,6 +27,8 @@ class Child:
     """Told when it has ended."""
     restarts: int = 0
     last_reason: DownReason | None = None
+    given_up: bool = False
+    """Whether its supervisor does not start it again by itself."""
 
     @property
     def alive(self) -> bool:
@@ -38,15 +41,22 @@ class Child:
             self.deadline.cancel()
         self.ref, self.deadline, self.stopping, self.last_reason = None, None, False, reason
 
+    def info(self) -> ChildInfo:
+        """Return what ``WhichChildren`` tells of it."""
+        return ChildInfo(
+            id=self.spec.id,
+            actor_urn=None if self.ref is None else self.ref.actor_urn,
+            actor_class=self.spec.actor_class.__name__,
+            restart=self.spec.restart,
+            alive=self.alive,
+            restarts=self.restarts,
+            last_reason=self.last_reason,
+        )
+
     def told(self) -> list[Callable[[], None]]:
         """Return those who wait for its end, each once."""
         waiting, self.waiting = self.waiting, []
         return waiting
-
-
-def kill(ref: GenRef[Any]) -> None:
-    """Kill an actor that did not end in time."""
-    ref.kill("killed")
 
 
 def lists_leaks(spec: ChildSpec) -> bool:
@@ -59,8 +69,6 @@ def refuse(spec: ChildSpec) -> TinkexError | None:
     """Return why a supervisor cannot keep a specification, or None."""
     if not issubclass(spec.actor_class, GenServer):
         return _invalid(f"child {spec.id!r}: actor_class must be a GenServer, not {spec.actor_class.__name__}")
-    if spec.name is not None:
-        return _invalid(f"child {spec.id!r}: names are not supported yet; use the ref that StartChild answers with")
     return None
 
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from tinkex.actors._genserver._reply import Reply
 from tinkex.protocol import ChildSpec
-from tinkex.protocol.replies import ActorStatus, ChildCounts, ChildList, ChildStopped, LeakReport
+from tinkex.protocol.replies import ActorStatus, ChildCounts, ChildList, ChildStopped, LeakReport, SupervisionTree
 
 
 class SupervisorProxy(Protocol):
@@ -28,6 +28,10 @@ class SupervisorProxy(Protocol):
 
     def count_children(self) -> Reply[ChildCounts]:
         """Count the children."""
+        ...
+
+    def tree(self, patience: float = 1.0) -> Reply[SupervisionTree]:
+        """Show the children and all that is below them; ``patience`` seconds for child supervisors."""
         ...
 
     def leaks(self) -> Reply[LeakReport]:

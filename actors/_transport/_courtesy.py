@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -20,7 +20,7 @@ from tinkex.actors._transport._http import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._retry_budget import RetryBudget
 from tinkex.protocol import ApiKey
 
-Lane = Literal["send", "poll", "express"]
+Lane = Literal["send", "acquire", "question", "poll", "express"]
 Observe = Callable[[str, str | None], None]
 
 MAX_IN_FLIGHT: Final = 64
@@ -41,8 +41,9 @@ class Turn:
     """One request's way through the courtesy, attempt after attempt.
 
     Args:
-        lane: ``send`` for requests that wait for places, bytes and the circuit; ``poll`` for those that wait for places
-            of their own and the circuit; ``express`` for those that wait for nothing.
+        lane: ``send`` for training, ``acquire`` for what makes models, ``question`` for what is answered at once,
+            ``poll`` for results: each waits for places of its own, so that none holds up the others, and for the
+            circuit. ``express`` waits for nothing.
         observe: told ``queued`` or ``circuit_open`` while it waits, and ``resumed`` when it goes on.
         resumed: the state to which a wait returns.
         size: bytes of the body.
@@ -71,8 +72,12 @@ class Courtesy:
     def __init__(self, base_url: str, clock: Clock, rng: random.Random) -> None:
         """Begin with a closed circuit and the default limits."""
         self.circuit = CircuitBreaker(rng, self._changed)
-        self.sends = FairGate(MAX_IN_FLIGHT, MAX_BYTES_IN_FLIGHT)
-        self.polls = FairGate(MAX_POLLS)
+        self.gates: Final[Mapping[Lane, FairGate]] = {
+            "send": FairGate(MAX_IN_FLIGHT, MAX_BYTES_IN_FLIGHT),
+            "acquire": FairGate(MAX_IN_FLIGHT),
+            "question": FairGate(MAX_IN_FLIGHT),
+            "poll": FairGate(MAX_POLLS),
+        }
         self._base_url = base_url
         self._clock = clock
         self._budget = RetryBudget()
@@ -101,7 +106,7 @@ class Courtesy:
         if not turn.begun:
             turn.begun = True
             self._budget.deposit()
-        gate = self.sends if turn.lane == "send" else self.polls
+        gate = self.gates[turn.lane]
         while True:
             if not await self._circuit_is_ready(turn):
                 if turn.last_try:
@@ -173,7 +178,7 @@ class Courtesy:
         place = gate.ask(turn.size)
         if place.entered:
             return place
-        if turn.lane == "send":
+        if turn.lane != "poll":
             turn.observe("queued", None)
         begun = self._clock.monotonic()
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -187,9 +192,9 @@ class Courtesy:
                 gate.give_back(place)
         waited = self._clock.monotonic() - begun
         turn.queued += waited
-        if turn.until is not None and turn.lane == "send":
+        if turn.until is not None and turn.lane != "poll":
             turn.until += waited
-        if turn.lane == "send":
+        if turn.lane != "poll":
             turn.observe(turn.resumed, None)
         return place
 
@@ -220,8 +225,9 @@ class Courtesy:
 
     def _apply(self) -> None:
         if self._limits:
-            self.sends.places = min(limits.max_in_flight for limits in self._limits)
-            self.sends.size = min(limits.max_bytes_in_flight for limits in self._limits)
+            for lane in ("send", "acquire", "question"):
+                self.gates[lane].places = min(limits.max_in_flight for limits in self._limits)
+            self.gates["send"].size = min(limits.max_bytes_in_flight for limits in self._limits)
 
 
 def share_courtesy(

@@ -14,8 +14,6 @@ from tinkex.protocol import TinkexError
 
 BILLING_PAUSE_SECONDS: Final = 5.0
 BILLING_LIMIT_SECONDS: Final = 3600.0
-WORDLESS_LIMIT: Final = 16
-"""How often a 400 with an empty body, which is a proxy's and not the server's, is sent again."""
 _OK = range(200, 300)
 _CLIENT_ERRORS = range(400, 500)
 
@@ -77,7 +75,6 @@ class Sending:
     save: bool = False
     ambiguous: bool = field(default=False, init=False)
     failures: int = field(default=0, init=False)
-    wordless: int = field(default=0, init=False)
     billing_since: float | None = field(default=None, init=False)
     paused: float = field(default=0.0, init=False)
     queued: float = field(default=0.0, init=False)
@@ -115,9 +112,7 @@ class Sending:
             return self._wait_out(reply, error, now, wall)
         if reply.status == 501 and own_words(reply) is not None:
             return self._give_up(error)  # it does not know the request, so it did not run
-        wordless = reply.status == 400 and not reply.body.strip()
-        self.wordless += wordless
-        if reply.status == 408 or reply.status >= 500 or (wordless and self.wordless <= WORDLESS_LIMIT):
+        if reply.status == 408 or reply.status >= 500:
             self.ambiguous = True
             self.failures += 1
             if not self._expired(now):

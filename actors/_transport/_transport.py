@@ -12,6 +12,7 @@ import msgspec
 
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
+from tinkex.actors._runtime._waiting import tell
 from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
 from tinkex.actors._transport._backoff import full_jitter, poll_pause
 from tinkex.actors._transport._courtesy import Courtesy, Lane, Observe, Turn
@@ -30,6 +31,9 @@ T = TypeVar("T")
 SEND_READ_SECONDS: Final = 60.0
 POLL_READ_SECONDS: Final = 45.0
 LONG_POLL_SECONDS: Final = 1.0
+_ACQUIRES: Final = frozenset({"create_session", "create_model", "load_weights", "weights_info"})
+"""What makes models, or is asked for it: any number of restores may hang in these, and hold up nothing else."""
+
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -96,7 +100,7 @@ class Transport:
 
         Whoever claims ``departure`` before the first attempt goes out may cancel this and knows that nothing was sent.
         """
-        turn = Turn(self._lane("send"), observe, "sending", len(body), departure=departure)
+        turn = Turn(self._lane(_lane_of(what, "send")), observe, "sending", len(body), departure=departure)
         return await self._settle("POST", path, body, turn, what=what, save=save, headers=headers)
 
     async def poll(
@@ -179,7 +183,7 @@ class Transport:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         """Like ``call``, for answers whose content does not matter; returns the raw body."""
-        turn = Turn(self._lane("send"), _no_one, "sending", len(body or b""))
+        turn = Turn(self._lane(_lane_of(what, "question")), tell, "running", len(body or b""))
         verdict = await self._settle(method, path, body, turn, what=what, save=False, headers=headers)
         if isinstance(verdict, Accepted):
             return verdict.body
@@ -187,7 +191,7 @@ class Transport:
 
     async def beat(self, path: str, body: bytes, *, read_seconds: float) -> Attempt:
         """Post once, with no repeat: for heartbeats, whose next beat is the repeat."""
-        turn = Turn("express", _no_one, "sending")
+        turn = Turn("express", tell, "sending")
         return await self._exchange("POST", path, body, turn, read_seconds=read_seconds)
 
     async def close(self) -> None:
@@ -249,8 +253,8 @@ class Transport:
             return
 
 
-def _no_one(_state: str, _reason: str | None) -> None:
-    """Observe nothing."""
+def _lane_of(what: str, otherwise: Lane) -> Lane:
+    return "acquire" if what in _ACQUIRES else otherwise
 
 
 def future_of(body: bytes, what: str) -> str | None:

@@ -97,8 +97,8 @@ class Rig:
         return self.courtesy.circuit.phase
 
     def nothing_held(self) -> bool:
-        gates = (self.courtesy.sends, self.courtesy.polls)
-        return [(gate.inside, gate.bytes_inside, gate.waiting) for gate in gates] == [(0, 0, 0)] * 2
+        gates = self.courtesy.gates.values()
+        return all((gate.inside, gate.bytes_inside, gate.waiting) == (0, 0, 0) for gate in gates)
 
 
 def send(transport: Transport, observe: Any = None, size: int = 10, path: str = "/send") -> Any:
@@ -310,7 +310,7 @@ def test_what_ends_a_lease_waits_for_neither_circuit_nor_queue() -> None:
         return DOWN if request.url.path == "/beat" else httpx.Response(200, json={"path": "p"})
 
     async def program(rig: Rig) -> None:
-        rig.courtesy.sends.places = rig.courtesy.polls.places = 1
+        rig.courtesy.gates["send"].places = rig.courtesy.gates["poll"].places = 1
         bulk = await waited(rig, [send(rig.transport(), path="/bulk") for _ in range(5)], 0.1)
         await rig.open_circuit()
         began = rig.world.clock.monotonic()
@@ -464,7 +464,7 @@ def test_polls_that_are_held_do_not_hold_up_sends_nor_sends_polls() -> None:
     async def program(rig: Rig) -> None:
         worlds.append(rig.world)
         rig.courtesy.limit(Limits(max_in_flight=1))
-        rig.courtesy.polls.places = 1
+        rig.courtesy.gates["poll"].places = 1
         transport = rig.transport()
         polls = [transport.poll(f"r{index}", what="x", observe=States()) for index in range(3)]
         tasks = [begin(work) for work in [*polls, send(transport), send(transport)]]

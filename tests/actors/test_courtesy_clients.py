@@ -141,10 +141,10 @@ def test_of_two_clients_limits_the_smaller_hold_and_end_with_their_client() -> N
     with world_of() as (world, _network):
         first, second = start(max_in_flight=7, max_bytes_in_flight=1_000), start(max_in_flight=3)
         shared = courtesy()
-        assert (shared.sends.places, shared.sends.size) == (3, 1_000)
+        assert (shared.gates["send"].places, shared.gates["send"].size) == (3, 1_000)
         second.stop()
         world.run_for(0.0)
-        assert (shared.sends.places, shared.sends.size) == (7, 1_000)
+        assert (shared.gates["send"].places, shared.gates["send"].size) == (7, 1_000)
         first.stop()
 
 
@@ -218,7 +218,7 @@ def test_a_cancel_takes_no_time_while_the_circuit_is_open_and_a_kill_neither() -
         world.run_for(0.0)
         shared = courtesy()
         assert not shared._waiting
-        assert shared.sends.inside == shared.sends.waiting == 0
+        assert shared.gates["send"].inside == shared.gates["send"].waiting == 0
         service.stop()
 
 

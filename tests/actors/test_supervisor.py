@@ -90,7 +90,7 @@ def test_an_init_that_fails_is_the_err_of_the_start_and_leaves_nothing(superviso
     ("child", "kind"),
     [
         (ChildSpec("x", int, restart="temporary"), "validation"),
-        (ChildSpec("x", Worker, restart="temporary", name="global"), "validation"),
+        (ChildSpec("x", Worker, restart="temporary", name=" "), "validation"),
         (ChildSpec("", Worker, restart="temporary"), "validation"),
         (ChildSpec("x", Worker, restart="sometimes"), "validation"),  # type: ignore[arg-type]
         (ChildSpec("x", Worker, restart="temporary", shutdown=-1), "validation"),

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support_clients import eventually
-from tinkex.actors import ChildSpec, GenRef, GenServer, Supervisor, on
+from tinkex.actors import ChildSpec, GenRef, GenServer, Reply, Supervisor, named, on, whereis
 from tinkex.actors.testing import VirtualClock, runtime
-from tinkex.protocol import Request, Result, messages
+from tinkex.protocol import Err, Ok, Request, Result, messages
 
 STRATEGIES = ["one_for_one", "one_for_all", "rest_for_one"]
 
@@ -20,7 +20,23 @@ class Crash(Request[None], frozen=True):
     pass
 
 
+class Note(Request[int], frozen=True):
+    number: int
+
+
 class Worker(GenServer[Any]):
+    """Notes numbers, which must come in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -1
+
+    @on(Note)
+    def _note(self, message: Note) -> Result[int]:
+        assert message.number > self._last
+        self._last = message.number
+        return Ok(message.number)
+
     @on(Crash)
     def _crash(self, message: Crash) -> Result[None]:
         raise RuntimeError("boom")
@@ -43,6 +59,8 @@ class Machine(RuleBasedStateMachine):
         self.clock = VirtualClock()
         self.world = runtime(clock=self.clock)
         self.world.__enter__()
+        self.waiting: list[tuple[str, int, Reply[int]]] = []
+        self.sent = 0
         self.model: dict[str, Model] = {}
         self.count = 0
 
@@ -62,8 +80,24 @@ class Machine(RuleBasedStateMachine):
     def start(self, restart: Any) -> None:
         self.count += 1
         name = f"c{self.count}"
-        assert self.supervisor.ask(messages.StartChild(ChildSpec(name, Worker, restart=restart))).is_ok
+        spec = ChildSpec(name, Worker, restart=restart, name=name)
+        assert self.supervisor.ask(messages.StartChild(spec)).is_ok
         self.model[name] = Model(restart)
+
+    @precondition(lambda self: any(child.alive for child in self.model.values()))
+    @rule(data=st.data())
+    def start_with_a_name_in_use(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([name for name, child in self.model.items() if child.alive]))
+        refused = self.supervisor.ask(messages.StartChild(ChildSpec("other", Worker, name=name)))
+        assert isinstance(refused, Err)
+        assert refused.error.kind == "conflict"
+
+    def send(self, name: str) -> None:
+        """Send to whoever bears a name, be it down just now: at rest, the model says how that is answered."""
+        for _ in range(2):
+            self.sent += 1
+            reply = named(name, while_down="wait").ask(Note(self.sent), block=False)
+            self.waiting.append((name, self.sent, reply))
 
     @precondition(lambda self: any(child.alive for child in self.model.values()))
     @rule(data=st.data(), how=st.sampled_from(["crash", "kill", "stop"]))
@@ -76,6 +110,7 @@ class Machine(RuleBasedStateMachine):
             ref.kill()
         else:
             ref.stop()
+        self.send(name)
         child = self.model[name]
         child.alive = False
         if child.restart == "permanent" or (child.restart == "transient" and how != "stop"):
@@ -98,6 +133,7 @@ class Machine(RuleBasedStateMachine):
     def terminate(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(list(self.model)))
         assert self.supervisor.ask(messages.TerminateChild(name)).is_ok
+        self.send(name)
         self.model[name].alive = False
         if self.model[name].restart == "temporary":
             del self.model[name]
@@ -116,6 +152,16 @@ class Machine(RuleBasedStateMachine):
             return
         expected = [(name, child.alive, child.restarts) for name, child in self.model.items()]
         eventually(lambda: self.found() == expected)
+        for name, child in self.model.items():
+            assert (whereis(name) is not None) == child.alive
+        waiting, self.waiting = self.waiting, []
+        for name, number, reply in waiting:
+            answer = reply.get(timeout=20)
+            if name in self.model and self.model[name].alive:
+                assert answer == Ok(number)
+            else:
+                assert isinstance(answer, Err)
+                assert answer.error.kind == "actor_dead"
 
     def found(self) -> list[tuple[str, bool, int]]:
         self.clock.advance(10.0)

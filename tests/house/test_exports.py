@@ -11,8 +11,9 @@ ROOMS = {
         messages replies validation wire
     """,
     "tinkex.actors": """
-        AbandonReason ChildSpec Deferred Down GenRef GenServer Outcome Pending Reply ServiceClient ServiceClientProxy
-        ServiceClientRef Supervisor SupervisorProxy TrainingClient TrainingClientProxy TrainingClientRef exposed on
+        AbandonReason ChildSpec Deferred Down GenRef GenServer NamedRef Outcome Pending Reply ServiceClient
+        ServiceClientProxy ServiceClientRef Supervisor SupervisorProxy TrainingClient TrainingClientProxy
+        TrainingClientRef Vitals WhileDown exposed named on whereis
     """,
     "tinkex.engine": """
         BUILTIN_MODEL Engine EngineConfig EngineError EngineThread FaultPlan LORA_ALPHA app running_engine serve

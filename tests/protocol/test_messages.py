@@ -48,6 +48,8 @@ GOOD: list[Request[Any]] = [
     messages.RestartChild("id"),
     messages.WhichChildren(),
     messages.CountChildren(),
+    messages.Tree(),
+    messages.Tree(0.0),
 ]
 
 

@@ -10,6 +10,7 @@ from tinkex.protocol import TensorData, replies
 CHECKPOINT = replies.Checkpoint("tinker://r/weights/x", "weights/x", "training", "2026-11-24T03:00:00Z")
 LEASE = replies.LeaseReport("m", "s", "expiring", 1.5, "unload was answered 503")
 CHILD = replies.ChildInfo("id", "urn:uuid:1", "Worker", "permanent", alive=True)
+NODE = replies.ChildNode("id", "name", "Worker", "urn:uuid:1", "permanent", "idle", 0, 1.5, 2, "crashed")
 
 # Positional, in the order that users unpack and match by.
 GOOD: list[Any] = [
@@ -35,6 +36,8 @@ GOOD: list[Any] = [
     replies.ChildList([CHILD]),
     replies.ChildCounts(2, 1, 0, 1),
     replies.ChildStopped("id"),
+    NODE,
+    replies.SupervisionTree("Supervisor", "urn:uuid:2", "one_for_all", "running", 0, 2.5, (NODE,)),
 ]
 
 

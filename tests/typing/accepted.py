@@ -4,7 +4,20 @@ from typing import assert_type
 
 import pykka
 
-from tinkex.actors import Deferred, GenRef, GenServer, Reply, ServiceClient, ServiceClientRef, TrainingClientRef, on
+from tinkex.actors import (
+    Deferred,
+    GenRef,
+    GenServer,
+    NamedRef,
+    Reply,
+    ServiceClient,
+    ServiceClientRef,
+    Supervisor,
+    TrainingClientRef,
+    named,
+    on,
+    whereis,
+)
 from tinkex.protocol import AdamParams, Err, Ok, Request, Result, messages, replies
 
 
@@ -25,6 +38,17 @@ def service_types(service: ServiceClientRef, training: TrainingClientRef) -> Non
 async def awaited(training: TrainingClientRef) -> None:
     assert_type(await training.proxy().save_state("a"), Result[replies.SavedState])
     assert_type(await training.ask(messages.GetInfo(), block=False), Result[replies.ModelInfo])
+
+
+async def by_name() -> None:
+    address = named("trainer", while_down="wait")
+    assert_type(address, NamedRef)
+    assert_type(address.ask(messages.Status()), Result[replies.ActorStatus])
+    assert_type(await address.ask(messages.Status(), block=False), Result[replies.ActorStatus])
+    assert_type(address.is_alive(), bool)
+    found = whereis("trainer")
+    assert found is None or found.vitals().uptime > 0.0
+    assert_type(Supervisor.start().proxy().tree(), Reply[replies.SupervisionTree])
 
 
 class Double(Request[int], frozen=True):
