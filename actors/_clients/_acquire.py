@@ -158,9 +158,9 @@ async def _finish_one(transport: Transport, book: LeaseBook, session: Session) -
     except TinkexError as error:
         log(session_id=session.session_id).warning("session not finished", error=error.message)
         return
-    if finished:
+    if session.finished:
         book.close_session(session)
-    else:
+    elif not finished:
         log(session_id=session.session_id).warning("session left to expire: the server did not finish it")
 
 

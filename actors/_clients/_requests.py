@@ -70,7 +70,7 @@ def optim_step(number: int, model_id: str, message: OptimStep, now: float) -> Op
         return wire.encode(wire.OptimStepRequest(model_id=model_id, seq_id=seq_id, adam_params=message.adam_params))
 
     def decode(body: bytes) -> OptimStepOutput:
-        _recognise("optim_step", body, "metrics")
+        recognise("optim_step", body, "metrics")
         return OptimStepOutput(metrics=dict(wire.decode(body, wire.OptimStepResult).metrics or {}))
 
     part = Part("/api/v1/optim_step", encode, decode)
@@ -115,7 +115,7 @@ def save_weights_for_sampler(number: int, model_id: str, message: SaveWeightsFor
         )
 
     def decode(body: bytes) -> SavedSamplerWeights:
-        _recognise("save_weights_for_sampler", body, "path", "sampling_session_id")
+        recognise("save_weights_for_sampler", body, "path", "sampling_session_id")
         result = wire.decode(body, wire.SaveWeightsForSamplerResult)
         return SavedSamplerWeights(path=result.path, sampling_session_id=result.sampling_session_id)
 
@@ -148,14 +148,14 @@ def load_state(
         )
 
     def decode(body: bytes) -> LoadedState:
-        _recognise("load_weights", body, "path", "model_id")
+        recognise("load_weights", body, "path", "model_id")
         result = wire.decode(body, wire.LoadWeightsResult)
         return LoadedState(path=result.path or message.path, model_id=result.model_id or model_id)
 
     return Operation(number, "load_weights", [Part("/api/v1/load_weights", encode, decode)], _single, now)
 
 
-def _recognise(what: str, body: bytes, *names: str) -> None:
+def recognise(what: str, body: bytes, *names: str) -> None:
     """Refuse a JSON object that is no result: where every field is optional, any proxy's would pass for one."""
     if wire.decode(body, dict[str, Any]).keys().isdisjoint(("type", *names)):
         raise TinkexError(f"the answer to {what} is no result of one", kind="protocol", category="server")

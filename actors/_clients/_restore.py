@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from tinkex.actors._clients._acquire import UNLOAD_SECONDS, open_model, session_gone, unload
 from tinkex.actors._clients._lease import Lease
+from tinkex.actors._clients._requests import recognise
 from tinkex.actors._clients._steps import at_step
 from tinkex.actors._runtime._waiting import at_work, tell
 from tinkex.actors._transport import Accepted, Done, Exists, Refused, ResultLost, Transport, Unknown
@@ -136,7 +137,11 @@ async def _send(transport: Transport, request: wire.LoadWeightsRequest) -> bytes
 async def _loaded(transport: Transport, lease: Lease, accepted: bytes) -> wire.LoadWeightsResult:
     polled = await transport.result(accepted, what="load_weights", observe=tell)
     if isinstance(polled, Done):
-        return wire.decode(polled.body, wire.LoadWeightsResult)
+        try:
+            recognise("load_weights", polled.body, "path", "model_id")
+            return wire.decode(polled.body, wire.LoadWeightsResult)
+        except TinkexError as error:
+            raise _told(error, "unknown") from error
     if not isinstance(polled, ResultLost):
         raise polled.error
     if polled.error.status in _LOST:

@@ -212,7 +212,8 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         """Go on with ``hold``."""
         self._hold = hold
         self._refusal = None
-        hold.lease.state = "owned"
+        if hold.lease.state == "intent":  # else it was killed meanwhile, and is on its way back
+            hold.lease.state = "owned"
         self._log = self._log.bind(session_id=hold.lease.session.session_id, model_id=hold.lease.model_id)
         if self._state != "stopping":
             self._state = "ready"

@@ -62,7 +62,7 @@ class Belongings:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._things: set[Belonging] = set()
+        self._things: dict[Belonging, None] = {}  # in order, so that a seeded world repeats
         self.ended = False
         """Whether the actor has ended."""
 
@@ -73,19 +73,19 @@ class Belongings:
             if self.ended:
                 belonging.gone = True
             else:
-                self._things.add(belonging)
+                self._things[belonging] = None
         return belonging
 
     def remove(self, belonging: Belonging) -> None:
         """Forget one."""
         with self._lock:
-            self._things.discard(belonging)
+            self._things.pop(belonging, None)
 
     def cancel_all(self) -> None:
         """Cancel what is there and what is still to come."""
         with self._lock:
             self.ended = True
-            things, self._things = self._things, set()
+            things, self._things = self._things, {}
         for belonging in things:
             belonging.gone = True
             belonging.cancel()

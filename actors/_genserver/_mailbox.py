@@ -76,7 +76,7 @@ class Mailbox:
     def __init__(self, parker: Parker) -> None:
         self._lock = threading.RLock()
         self._queue: deque[Tell | Promise] = deque()
-        self._open: set[Promise] = set()
+        self._open: dict[Promise, None] = {}  # in order: who waits longest is answered first
         self._dropped: list[Promise] = []
         self._parker = parker
         self._idle = False
@@ -180,7 +180,7 @@ class Mailbox:
         """Keep an ask whose handler deferred the reply; False if the end has come and answered it."""
         with self._lock:
             if not self._answered:
-                self._open.add(promise)
+                self._open[promise] = None
                 return True
         promise.settle(Err(self.refusal()))
         return False
@@ -188,7 +188,7 @@ class Mailbox:
     def release(self, promise: Promise) -> None:
         """Forget an ask that was held."""
         with self._lock:
-            self._open.discard(promise)
+            self._open.pop(promise, None)
 
     # The end
 

@@ -114,7 +114,7 @@ class IoThread:
     A forked child starts with no thread and no tasks; those of its parent are not its business.
     """
 
-    _tasks: set[IoTask[Any]]
+    _tasks: dict[IoTask[Any], None]  # in order, so that a seeded world repeats
     _watchers: "list[Parker]"
     _loop: asyncio.AbstractEventLoop | None
     _thread: threading.Thread | None
@@ -152,7 +152,7 @@ class IoThread:
         task = IoTask(coro, done, self._forget)
         with self._lock:
             loop = self._open()
-            self._tasks.add(task)
+            self._tasks[task] = None
             begun = loop is not None and task.begin(loop)
         if not begun:
             task.refuse()
@@ -202,7 +202,7 @@ class IoThread:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
-        self._tasks = set()
+        self._tasks = {}
         self._watchers = []
         self._loop = self._thread = self._ident = self._ending = None
 
@@ -228,7 +228,7 @@ class IoThread:
             loop.close()
 
     def _forget(self, task: IoTask[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not self._tasks:
             for parker in tuple(self._watchers):
                 parker.unpark()

@@ -73,3 +73,12 @@ def test_a_proxys_page_in_answer_to_a_heartbeat_ends_no_session(url: str, status
         faults.rule = None
         assert client.ask(messages.ForwardBackward(data())).is_ok
         assert client.ask(messages.Status()).unwrap().state == "ready"
+
+
+def test_a_portals_welcome_in_place_of_a_load_makes_no_client(url: str) -> None:
+    with service(url) as (ref, faults):
+        path = create(ref).ask(messages.SaveState("to-load")).unwrap().path
+        faults.rule = instead("/load_weights", portal)
+        made = ref.ask(messages.CreateTrainingClientFromState(path))
+        assert isinstance(made, Err)
+        assert (made.error.kind, made.error.data["step"]) == ("protocol", "load_weights")

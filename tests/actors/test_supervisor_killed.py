@@ -23,7 +23,12 @@ def test_no_child_outlives_a_supervisor_that_is_killed_while_it_starts(seed: int
     with SeededScheduler(seed) as world:
         supervisor = Supervisor.start()
         started = [supervisor.ask(messages.StartChild(ChildSpec(f"c{n}", Slow)), block=False) for n in range(3)]
-        world.start_thread("Killer", lambda: (world.offer(), supervisor.kill()))
+
+        def kill() -> None:
+            world.offer()
+            supervisor.kill()
+
+        world.start_thread("Killer", kill)
         world.run_until_idle()
         assert all(reply.done() for reply in started)
         assert pykka.ActorRegistry.get_all() == []

@@ -219,6 +219,7 @@ LIES: Final = frozenset(
         for kind in ("server_404", "server_410", "portal_json", "empty")
         for label in ("unload_model", "result:unload_model", "finish", "session_heartbeat")
     ]
+    + [("proxy_404", "finish"), ("portal_html", "finish")]  # any 200 ends a session, whatever it says
     + [(kind, "create_model") for kind in ("server_404", "server_410")]
     + [(kind, "result:create_model") for kind in ("server_400", "server_409")]
 )

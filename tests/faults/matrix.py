@@ -133,9 +133,9 @@ def _said(call: Call) -> str:
 def table(rows: Iterable[tuple[str, Fault, Row]]) -> str:
     """Write ``rows`` down: for each step, the faults that come to the same in one line."""
     grouped: dict[str, dict[Row, list[str]]] = {}
-    for label, fault, found in rows:
+    for label, fault, seen in rows:
         name = fault.kind + (" for good" if fault.times == FOR_GOOD else "")
-        grouped.setdefault(label, {}).setdefault(found, []).append(f"`{name}`")
+        grouped.setdefault(label, {}).setdefault(seen, []).append(f"`{name}`")
     lines: list[str] = []
     for label, found in grouped.items():
         lines += [
@@ -143,6 +143,6 @@ def table(rows: Iterable[tuple[str, Fault, Row]]) -> str:
             "| fault | the caller sees | the client then is | the server has |",
             "|---|---|---|---|",
         ]
-        for row_, names in sorted(found.items(), key=lambda item: (item[0].sees != "Ok", -len(item[1]), item[0])):
-            lines.append(f"| {', '.join(names)} | {row_.sees} | {row_.client} | {row_.server} |")
+        for seen, names in sorted(found.items(), key=lambda item: (item[0].sees != "Ok", -len(item[1]), item[0])):
+            lines.append(f"| {', '.join(names)} | {seen.sees} | {seen.client} | {seen.server} |")
     return "\n".join(lines) + "\n"

@@ -42,7 +42,7 @@ class Delivery(NamedTuple):
 
     time: float
     label: str
-    count: int
+    nth: int
     model_id: str | None
     seq_id: int | None
     digest: str
@@ -80,8 +80,8 @@ class Network(httpx.AsyncBaseTransport):
         self._counts[label] += 1
         delivery = Delivery(now, label, self._counts[label], body.get("model_id"), body.get("seq_id"), digest(body))
         self.log.append(delivery)
-        struck = [] if self.healed else [fault for fault in self.plan if fault.strikes(label, delivery.count)]
-        self.note(f"{label}#{delivery.count} {body.get('seq_id', '')} {' '.join(fault.kind for fault in struck)}")
+        struck = [] if self.healed else [fault for fault in self.plan if fault.strikes(label, delivery.nth)]
+        self.note(f"{label}#{delivery.nth} {body.get('seq_id', '')} {' '.join(fault.kind for fault in struck)}")
         for fault in struck:
             self.hits.append((fault.kind, label))
             if fault.kind in LOCAL_FAULTS or fault.kind in SERVER_FAULTS:
@@ -90,7 +90,7 @@ class Network(httpx.AsyncBaseTransport):
         exchange = _Exchange(self, request, path, body, cast("Doom | None", doom))
         attempts = [fault.kind for fault in struck if fault.kind in ATTEMPT_FAULTS]
         response = await (exchange.suffer(attempts[0]) if attempts else exchange.serve())
-        self.note(f"{label}#{delivery.count} is answered {response.status_code}")
+        self.note(f"{label}#{delivery.nth} is answered {response.status_code}")
         return response
 
 

@@ -129,7 +129,8 @@ def plan(seed: int, labels: Sequence[str] = LABELS) -> tuple[Fault, ...]:
     number = rng.choice((0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5))
     faults: list[Fault] = []
     while len(faults) < number:
-        kind = rng.choice(LOCAL_FAULTS) if rng.random() < 0.2 else rng.choice(KINDS)
+        draw = rng.random()
+        kind = rng.choice(LOCAL_FAULTS if draw < 0.2 else RESULT_FAULTS if draw < 0.3 else KINDS)
         label = rng.choice(labels)
         behind = rng.random() < BEHIND and bool(faults) and faults[-1].times < FOR_GOOD
         if behind:

@@ -1,7 +1,7 @@
 """Runs a program against the scripted server, with a plan of faults, in a seeded world; writes down what was seen."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -19,6 +19,7 @@ from tinkex.actors._clients._reaper import Reaper
 from tinkex.actors._genserver._client import Continue
 from tinkex.actors.testing import DeadlockError, SeededScheduler
 from tinkex.protocol import AdamParams, Datum, Err, ModelInput, Ok, Result, messages
+from tinkex.protocol.replies import ActorStatus
 
 CHUNK: Final = 2
 """Datums in one request, while a program runs."""
@@ -121,7 +122,7 @@ def play(seed: int, program: Program, plan: Sequence[Fault]) -> Outcome:
 
 
 @contextlib.contextmanager
-def _small_chunks() -> Iterator[None]:
+def _small_chunks() -> Generator[None]:
     before = _chunks.MAX_DATUMS
     _chunks.MAX_DATUMS = CHUNK  # type: ignore[misc]  # pyright: ignore[reportConstantRedefinition]
     try:
@@ -312,8 +313,9 @@ class _Player:
         for call in outcome.calls:
             if call.step.verb != "create" or not isinstance(call.result, Ok):
                 continue
-            number, ref = call.number, call.result.value
-            said = ref.ask(messages.Status())
+            number = call.number
+            ref: GenRef[Any] = call.result.value
+            said: Result[ActorStatus] = ref.ask(messages.Status())
             if isinstance(said, Ok):
                 outcome.states[number] = said.value.state
                 outcome.owned[number] = said.value.model_id

@@ -22,6 +22,7 @@ Verb = Literal[
     "hit",
     "leaks",
 ]
+Target = Literal["reaper", "supervisor", "service", "owner"]
 Source = Literal["base", "broken", "missing", "saved"]
 """A checkpoint: one from before that is sound, one that cannot be loaded, one that is not there, the latest saved."""
 
@@ -64,7 +65,7 @@ class Step(msgspec.Struct, frozen=True):
     owned: bool = False
     wait: bool = False
     seconds: float = 0.0
-    target: Literal["reaper", "supervisor", "service", "owner"] = "reaper"
+    target: Target = "reaper"
     how: Literal["stop", "kill", "crash"] = "crash"
 
     def __str__(self) -> str:
@@ -160,7 +161,7 @@ def _step(rng: random.Random, slot: int) -> Step:
         case "end":
             return Step("end", slot, how=rng.choice(("stop", "kill", "crash")))
         case "hit":
-            target = rng.choice(("reaper", "reaper", "supervisor", "service", "owner"))
+            target: Target = rng.choice(("reaper", "reaper", "supervisor", "service", "owner"))
             return Step("hit", target=target, how=rng.choice(("stop", "kill", "crash")))
         case _:
             return Step(verb)

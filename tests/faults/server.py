@@ -350,7 +350,7 @@ def tag_of(kind: str, body: Json) -> int:
         case "forward" | "forward_backward":
             return int(body[f"{kind}_input"]["data"][0]["model_input"]["chunks"][0]["tokens"][0])
         case "optim_step":
-            return round(body["adam_params"]["learning_rate"] * 1e6)
+            return round(float(body["adam_params"]["learning_rate"]) * 1e6)
         case "save_weights":
             return int(body["user_metadata"]["tag"])
         case "save_weights_for_sampler":

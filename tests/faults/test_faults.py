@@ -72,3 +72,9 @@ def test_a_program_without_faults_is_answered_and_leaves_nothing() -> None:
     assert broken_laws(outcome) == []
     assert [execution.seq_id for execution in outcome.server.executions] == [1, 2, 3, 4]
     assert outcome.server.alive() == ([], [])
+
+
+@pytest.mark.parametrize("seed", [500500, 506801, 30108])
+def test_seeds_that_once_broke_a_law_break_none(seed: int) -> None:
+    (case,) = seeded([seed])
+    assert run_case(case).failures == []

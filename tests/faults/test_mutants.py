@@ -18,6 +18,16 @@ from tinkex.protocol import TinkexError
 
 SEEDS = range(1500)
 
+
+def nothing_happens(*_: object) -> None:
+    """In place of what should."""
+
+
+def nobody_is_told(*_: object) -> list[object]:
+    """In place of what decides the answers."""
+    return []
+
+
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -45,7 +55,7 @@ def repeats_under_a_new_number(patch: pytest.MonkeyPatch) -> None:
 
 
 def is_never_suspect(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Sequence, "suspect", lambda *_: [])
+    patch.setattr(Sequence, "suspect", nobody_is_told)
 
 
 def forgives_failed_gradients(patch: pytest.MonkeyPatch) -> None:
@@ -59,11 +69,11 @@ def forgives_failed_gradients(patch: pytest.MonkeyPatch) -> None:
 
 
 def releases_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Releaser, "__call__", lambda *_: None)
+    patch.setattr(Releaser, "__call__", nothing_happens)
 
 
 def kills_no_failed_client(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Creations, "_kill", lambda *_: None)
+    patch.setattr(Creations, "_kill", nothing_happens)
 
 
 def asks_for_a_session_under_another_key_each_time(patch: pytest.MonkeyPatch) -> None:
@@ -101,15 +111,15 @@ def takes_a_500_for_refused(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_await_timeout(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pipeline, "_expired", lambda *_: None)
+    patch.setattr(Pipeline, "_expired", nothing_happens)
 
 
 def forgets_abandoned_creates(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Creations, "_abandoned", lambda *_: None)
+    patch.setattr(Creations, "_abandoned", nothing_happens)
 
 
 def answers_nobody_in_the_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Sequence, "finish", lambda *_: [])
+    patch.setattr(Sequence, "finish", nobody_is_told)
 
 
 BREAKS: list[Break] = [
