@@ -31,21 +31,21 @@ _BY_TYPE: dict[Any, Any] = {
 }
 
 
-def sample(kind: Any, *, full: bool) -> Any:
-    """Build a value of which every field is set, or only those that must be."""
+def sample(kind: Any, *, full: bool, inside: tuple[Any, ...] = ()) -> Any:
+    """Build a value of which every field is set, or only those that must be; what holds its own kind, to one level."""
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
-    fields = [field for field in msgspec.structs.fields(kind) if full or field.required]
-    return kind(**{field.name: _field(field) for field in fields})
+    fields = [field for field in msgspec.structs.fields(kind) if field.required or (full and kind not in inside)]
+    return kind(**{field.name: _field(field, (*inside, kind)) for field in fields})
 
 
-def _field(field: msgspec.structs.FieldInfo) -> Any:
+def _field(field: msgspec.structs.FieldInfo, inside: tuple[Any, ...]) -> Any:
     if field.default is True and field.name not in _BY_NAME:
         return False
-    return _value(field.type, field.name)
+    return _value(field.type, field.name, inside)
 
 
-def _value(kind: Any, name: str) -> Any:
+def _value(kind: Any, name: str, inside: tuple[Any, ...]) -> Any:
     if name in _BY_NAME:
         return _BY_NAME[name]
     if kind in _BY_TYPE:
@@ -54,16 +54,18 @@ def _value(kind: Any, name: str) -> Any:
         return "ckpt-001" if name in {"name", "run_id"} else f"a {name}"
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _value(next(one for one in arguments if one is not type(None)), name)
+        return _value(next(one for one in arguments if one is not type(None)), name, inside)
     if origin is Literal:
         return arguments[-1]
     if origin in (dict, Mapping):
-        return {"k": _value(arguments[1], name)}
+        return {"k": _value(arguments[1], name, inside)}
     if origin in (list, Sequence):
-        return [_value(arguments[0], name)]
+        return [_value(arguments[0], name, inside)]
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return (_value(arguments[0], name, inside),)
     if origin is tuple:
-        return tuple(_value(one, name) for one in arguments)
-    return sample(kind, full=True)
+        return tuple(_value(one, name, inside) for one in arguments)
+    return sample(kind, full=True, inside=inside)
 
 
 def schema(kind: type[msgspec.Struct]) -> dict[str, str]:

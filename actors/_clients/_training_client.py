@@ -153,7 +153,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
             hold = self.make_hold(self._first, message.waiting)
             hold.open(partial(self._opened, hold))
         else:
-            self._pulse.loaded(message.path)
+            self._pulse.loaded(message.source.path)
             restoring = Restoring(
                 message.source,
                 hold=partial(self.make_hold, waiting=message.waiting),

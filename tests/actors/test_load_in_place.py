@@ -39,7 +39,8 @@ def step(client: Any) -> float:
 def trained(ref: Any, name: str) -> tuple[Any, str, list[float]]:
     """Give a client, its checkpoint after two steps, and the losses of the two steps after that."""
     training = create(ref)
-    step(training), step(training)
+    step(training)
+    step(training)
     path = training.ask(messages.SaveState(name)).unwrap().path
     return training, path, [step(training), step(training)]
 

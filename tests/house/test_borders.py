@@ -21,9 +21,11 @@ BORDERS = {
         "actors/_genserver/_genserver.py:GenServer.start",
         "actors/_genserver/_genserver.py:GenServer._handle_receive",
         "actors/_genserver/_life.py:Life.setup",
-        "actors/_supervision/_supervisor.py:Supervisor._launch",
+        "actors/_supervision/_roster.py:Roster.start",
     ],
     "users' callbacks: one that raises harms neither us nor the next one": [
+        "actors/_clients/_announcer.py:Announcer._call",
+        "actors/_clients/_callback.py:call_back.call",
         "actors/_genserver/_genserver.py:GenServer.spawn.done",
         "actors/_genserver/_once.py:run",
         "actors/_genserver/_reply.py:_derive",

@@ -144,10 +144,10 @@ def test_every_type_that_crosses_a_boundary_has_golden_bytes_and_no_other_has(fa
 def test_every_struct_that_the_room_exports_stands_in_a_family() -> None:
     """Ok and Err stand around a reply in ``encode_result``; a path is written as its text; a base has no bytes.
 
-    A policy of recovery and what its callbacks are given stay in their process.
+    A policy of recovery and what callbacks are given stay in their process.
     """
-    recovery = {protocol.Recovered, protocol.RecoveryFailed, protocol.RecoveryPolicy}
-    elsewhere = {protocol.Ok, protocol.Err, protocol.Request, TinkerPath, *recovery, *LOCAL}
+    told = {protocol.QueueStateChange, protocol.Recovered, protocol.RecoveryFailed, protocol.RecoveryPolicy}
+    elsewhere = {protocol.Ok, protocol.Err, protocol.Request, TinkerPath, *told, *LOCAL}
     everywhere = {kind for family in FAMILIES.values() for kind in family.kinds.values()}
     assert set(structs(protocol).values()) <= everywhere | elsewhere
 
