@@ -9,7 +9,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-engine conformance crash faults faults-docs proto clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-engine conformance crash faults faults-docs mutants proto soak clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ crash: install ## Kill the engine N times in mid-load (make crash N=200 SEED=7) 
 
 faults: install ## Run N programs under seeded faults (make faults N=10000 SEED=7) and check that each law holds
 	PYTHONPATH=tests $(BIN)/python -m faults.run $(or $(N),10000) $(if $(SEED),--seed $(SEED)) --singly
+
+mutants: install ## Remove each named protection in a copy of the tree, and see that a named test misses it
+	$(BIN)/python tests/mutants/run.py
+
+soak: install ## Run 64 clients for MINUTES=5 on an engine that fails; print the slopes of threads, files and memory
+	$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1)
 
 faults-docs: install ## Run every fault at every step; write docs/failure_handling.md
 	TINKEX_WRITE_DOCS=1 $(BIN)/python -m pytest tests/faults/test_failure_table.py
