@@ -81,18 +81,20 @@ class Polling:
     def read(self, attempt: Attempt, now: float, wall: float) -> Answer:
         """Return what the latest ``attempt`` says; ``now`` is monotonic, ``wall`` epoch seconds.
 
-        Three 400s without a word in a row, and a refusal for billing that lasts for an hour, end the polling.
+        What is not recognisably the server's, a proxy's page or a torn body, says nothing about the result: it is asked
+        for again, up to three times in a row. A refusal for billing that lasts for an hour ends the polling, too.
         """
         answer = read_answer(self.what, attempt, wall)
-        status = attempt.status if isinstance(attempt, HttpReply) else None
-        self.strikes = self.strikes + 1 if status == 400 else 0
+        if not isinstance(attempt, HttpReply):
+            return answer
+        foreign = isinstance(answer, ResultLost) and own_words(attempt) is None
+        self.strikes = self.strikes + 1 if foreign else 0
         since = self.billing_since if self.billing_since is not None else now
-        self.billing_since = since if status == 402 else None
-        if isinstance(attempt, HttpReply):
-            if status == 400 and isinstance(answer, ResultLost) and self.strikes <= STRIKES:
-                return Pending(None, "backing_off", None, answered=False)
-            if status == 402 and now - since >= BILLING_LIMIT_SECONDS:
-                return ResultLost(status_error(f"the result of {self.what}", attempt, wall))
+        self.billing_since = since if attempt.status == 402 else None
+        if isinstance(answer, ResultLost) and foreign and self.strikes <= STRIKES:
+            return Pending(None, "backing_off", answer.error.message, answered=False)
+        if attempt.status == 402 and now - since >= BILLING_LIMIT_SECONDS:
+            return ResultLost(status_error(f"the result of {self.what}", attempt, wall))
         return answer
 
 

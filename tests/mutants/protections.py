@@ -53,7 +53,7 @@ PROTECTIONS = (
         "actors/_clients/_acquire.py",
         'headers={"x-idempotency-key": session.idempotency_key}',
         "headers={}",
-        ("tests/faults/test_faults.py", "-k", "every_fault"),
+        ("tests/faults/test_faults.py", "-k", "two_thousand"),
     ),
     Protection(
         "a refused number is used by the next request",
@@ -86,8 +86,8 @@ PROTECTIONS = (
     Protection(
         "a suspect client sends nothing more",
         "actors/_clients/_sequence.py",
-        "        if self.suspicion is not None:\n            return None\n        if self.sending is None:",
-        "        if self.sending is None:",
+        "        if self.suspicion is not None:\n            return [self._refusal(operation)]\n",
+        "",
         (SEQUENCE,),
     ),
     Protection(
