@@ -44,7 +44,7 @@ faults: install ## Run N programs under seeded faults (make faults N=10000 SEED=
 	PYTHONPATH=tests $(BIN)/python -m faults.run $(or $(N),10000) $(if $(SEED),--seed $(SEED)) --singly
 
 mutants: install ## Remove each named protection in a copy of the tree, and see that a named test misses it
-	$(BIN)/python tests/mutants/run.py
+	PYTHONPATH=tests $(BIN)/python -m mutants.run
 
 soak: install ## Run 64 clients for MINUTES=5 on an engine that fails; print the slopes of threads, files and memory
 	$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1)

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Generator
 from pathlib import Path
 
-from tinkex.actors._clients._ledger import Ledger, open_ledger
-from tinkex.actors._clients._ledger_records import Held, ModelIntended, SessionIntended, read
+from tinkex.actors._leases._ledger import Ledger, open_ledger
+from tinkex.actors._leases._ledger_records import Held, ModelIntended, SessionIntended, read
 from tinkex.protocol import LoraConfig
 
 URL = "http://127.0.0.1:1"

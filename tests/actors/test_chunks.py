@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from tinkex.actors._clients._chunks import MAX_BYTES, MAX_DATUMS, chunk_data, combine, estimate_bytes
+from tinkex.actors._training._chunks import MAX_BYTES, MAX_DATUMS, chunk_data, combine, estimate_bytes
 from tinkex.protocol import Datum, ModelInput, TensorData
 from tinkex.protocol.replies import ForwardBackwardOutput
 

@@ -11,7 +11,7 @@ import pytest
 from support_clients import create, eventually
 from support_servers import Hosted, Scripted, SkyRL, client, reply
 from tinkex.actors import ServiceClientRef, TrainingClient
-from tinkex.actors._clients._restore import Source
+from tinkex.actors._training._restore import Source
 from tinkex.protocol import AdamParams, Err, messages
 
 

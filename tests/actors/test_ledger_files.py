@@ -15,13 +15,13 @@ import pytest
 
 from support_ledger import URL, files, held_in, ledger, model, session
 from tinkex.actors import ServiceClient
-from tinkex.actors._clients import _ledger, _process
-from tinkex.actors._clients._lease import LeaseBook
-from tinkex.actors._clients._ledger import open_ledger
-from tinkex.actors._clients._ledger_file import LedgerFile
-from tinkex.actors._clients._ledger_records import FoundDead, Header, ModelReleased, SessionReleased, encode
-from tinkex.actors._clients._predecessors import Estate, inherit
-from tinkex.actors._clients._process import Process, boot_id, start_of, this_process
+from tinkex.actors._leases import _ledger, _process
+from tinkex.actors._leases._lease import LeaseBook
+from tinkex.actors._leases._ledger import open_ledger
+from tinkex.actors._leases._ledger_file import LedgerFile
+from tinkex.actors._leases._ledger_records import FoundDead, Header, ModelReleased, SessionReleased, encode
+from tinkex.actors._leases._predecessors import Estate, inherit
+from tinkex.actors._leases._process import Process, boot_id, start_of, this_process
 from tinkex.protocol import TinkexError
 
 

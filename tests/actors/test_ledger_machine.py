@@ -14,11 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tinkex.actors._clients._lease import Lease, LeaseBook
-from tinkex.actors._clients._ledger import Ledger, open_ledger
-from tinkex.actors._clients._ledger_records import read
-from tinkex.actors._clients._predecessors import inherit
-from tinkex.actors._clients._session import Session
+from tinkex.actors._leases._lease import Lease, LeaseBook
+from tinkex.actors._leases._ledger import Ledger, open_ledger
+from tinkex.actors._leases._ledger_records import read
+from tinkex.actors._leases._predecessors import inherit
+from tinkex.actors._leases._session import Session
 from tinkex.protocol import LoraConfig
 
 SERVERS = ("http://127.0.0.1:1", "http://127.0.0.1:2")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinkex.actors._clients._ledger_records import (
+from tinkex.actors._leases._ledger_records import (
     FoundDead,
     Header,
     Held,

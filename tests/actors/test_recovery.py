@@ -13,7 +13,7 @@ from support_clients import data
 from support_genserver import unconfigured_logs
 from support_runs import Rule, Runs
 from tinkex.actors import ServiceClient, ServiceClientRef, TrainingClientRef
-from tinkex.actors._clients._recoverer import Recoverer
+from tinkex.actors._recovery._recoverer import Recoverer
 from tinkex.actors.testing import SeededScheduler
 from tinkex.protocol import AdamParams, Err, RecoveryPolicy, messages
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinkex.actors._clients._recovery_plan import (
+from tinkex.actors._recovery._recovery_plan import (
     Again,
     GiveUp,
     Older,
@@ -20,7 +20,7 @@ from tinkex.actors._clients._recovery_plan import (
     signal_of,
     without,
 )
-from tinkex.actors._clients._vitals import Vitals
+from tinkex.actors._training._vitals import Vitals
 from tinkex.protocol import ErrorCategory, ErrorKind, RecoveryPolicy, TinkexError
 from tinkex.protocol.wire import TrainingRun, WireCheckpoint
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tinkex.actors._clients._operation import Operation, Part
-from tinkex.actors._clients._sequence import Answer, Send, Sequence
+from tinkex.actors._training._operation import Operation, Part
+from tinkex.actors._training._sequence import Answer, Send, Sequence
 from tinkex.protocol import Err, Ok, TinkexError
 
 BOOM = TinkexError("boom", kind="api_status", category="user", status=400)

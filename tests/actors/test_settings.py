@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tinkex.actors._clients._settings import HOSTED_BASE_URL, Settings, resolve
+from tinkex.actors._service._settings import HOSTED_BASE_URL, Settings, resolve
 from tinkex.protocol import ApiKey, TinkexError
 
 

@@ -1,7 +1,10 @@
 """Waiting that explains itself: what ``Status()`` says of every open operation, and who is told of pauses."""
 
 import threading
-from typing import Any, Self
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from support_clients import Faults, data
 from support_engine import logged
 from support_plain_server import PlainServer
-from tinkex.actors import ServiceClient
+from tinkex.actors import ServiceClient, ServiceClientRef, TrainingClientRef
 from tinkex.actors.testing import SeededScheduler, runtime
 from tinkex.protocol import AdamParams, Err, QueueStateChange, TinkexError, messages
 from tinkex.protocol.replies import OperationStatus
@@ -24,28 +27,14 @@ def pending(state: str, reason: str | None = None) -> httpx.Response:
     return httpx.Response(200, json=body)
 
 
+@dataclass
 class World:
     """A seeded world with one training client, and a network whose answers to paths may be replaced."""
 
-    def __init__(self, seed: int = 1, **options: Any) -> None:
-        self.answers: dict[str, Any] = {}
-        self.scheduler = SeededScheduler(seed, http_transport=Faults(self._rule, PlainServer()))
-        self.options = options
-
-    def _rule(self, request: httpx.Request, _count: int) -> Any:
-        return self.answers.get(request.url.path.removeprefix("/api/v1"))
-
-    def __enter__(self) -> Self:
-        self.world = self.scheduler.__enter__()
-        self.service = ServiceClient.start(base_url=URL, **self.options)
-        self.client = self.service.ask(messages.CreateLoraTrainingClient("m", rank=4)).unwrap()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self.answers.clear()
-            self.service.stop()
-        self.scheduler.__exit__(*error)
+    world: SeededScheduler
+    service: ServiceClientRef
+    client: TrainingClientRef
+    answers: dict[str, Any]
 
     def status(self, actor: Any = None) -> list[OperationStatus]:
         operations: list[OperationStatus] = (actor or self.client).ask(messages.Status()).unwrap().operations
@@ -53,6 +42,18 @@ class World:
 
     def now(self) -> float:
         return self.world.clock.time()
+
+
+@contextmanager
+def a_world(**options: Any) -> Generator[World]:
+    answers: dict[str, Any] = {}
+    faults = Faults(lambda request, _count: answers.get(request.url.path.removeprefix("/api/v1")), PlainServer())
+    with SeededScheduler(1, http_transport=faults) as world:
+        service = ServiceClient.start(base_url=URL, **options)
+        client = service.ask(messages.CreateLoraTrainingClient("m", rank=4)).unwrap()
+        yield World(world, service, client, answers)
+        answers.clear()
+        service.stop()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ class World:
 def test_status_says_what_an_operation_waits_for_since_when_and_why(
     path: str, answer: Any, state: str, reason: str | None
 ) -> None:
-    with World() as one:
+    with a_world() as one:
         one.world.run_for(5.0)
         one.answers[path] = answer
         asked = one.now()
@@ -97,7 +98,7 @@ def test_status_says_what_an_operation_waits_for_since_when_and_why(
 
 
 def test_a_dead_server_is_circuit_open_for_those_who_wait_for_it() -> None:
-    with World() as one:
+    with a_world() as one:
         one.answers["/optim_step"] = "refuse"
         clients = [one.client, *(one.service.ask(messages.CreateLoraTrainingClient("m")).unwrap() for _ in range(5))]
         replies = [client.ask(STEP, block=False) for client in clients]
@@ -111,7 +112,7 @@ def test_a_dead_server_is_circuit_open_for_those_who_wait_for_it() -> None:
 
 
 def test_a_create_says_its_step_and_what_that_waits_for() -> None:
-    with World() as one:
+    with a_world() as one:
         for path, step in (
             ("/weights_info", "checkpoint_info"),
             ("/create_session", "create_session"),
@@ -130,7 +131,7 @@ def test_a_create_says_its_step_and_what_that_waits_for() -> None:
 
 
 def test_a_question_and_a_load_in_place_say_it_too() -> None:
-    with World() as one:
+    with a_world() as one:
         one.client.ask(STEP).unwrap()
         one.answers["/get_info"] = httpx.Response(503, json={"detail": "busy"})
         one.answers["/load_weights"] = httpx.Response(425, json={"detail": "still being written"})
@@ -144,7 +145,7 @@ def test_a_question_and_a_load_in_place_say_it_too() -> None:
 
 
 def test_what_a_suspect_client_still_waits_for_is_suspect_with_the_reason() -> None:
-    with World() as one:
+    with a_world() as one:
         one.answers["/retrieve_future"] = "hold"
         saving = one.client.ask(messages.SaveState("a"), block=False)
         one.world.run_for(0.1)
@@ -160,7 +161,7 @@ def test_what_a_suspect_client_still_waits_for_is_suspect_with_the_reason() -> N
 
 
 def test_an_operation_that_works_too_long_is_overdue_which_is_told_once_and_ends_nothing() -> None:
-    with logged() as log, World() as one:
+    with logged() as log, a_world() as one:
         one.answers["/retrieve_future"] = pending("active")
         reply = one.client.ask(STEP, block=False)
         one.world.run_for(299.0)
@@ -176,7 +177,7 @@ def test_an_operation_that_works_too_long_is_overdue_which_is_told_once_and_ends
 
 
 def test_pauses_by_the_server_count_against_no_deadline_and_neither_does_waiting_behind_others() -> None:
-    with logged() as log, World() as one:
+    with logged() as log, a_world() as one:
         one.answers["/retrieve_future"] = pending("paused_capacity", "full")
         first, second = one.client.ask(STEP, block=False), one.client.ask(STEP, block=False)
         one.world.run_for(5_000.0)
@@ -190,7 +191,7 @@ def test_pauses_by_the_server_count_against_no_deadline_and_neither_does_waiting
 
 
 def test_a_question_that_is_not_answered_is_overdue_too() -> None:
-    with logged() as log, World() as one:
+    with logged() as log, a_world() as one:
         one.answers["/get_info"] = "hold"
         reply = one.client.ask(messages.GetInfo(), block=False)
         one.world.run_for(130.0)
@@ -204,7 +205,7 @@ def test_a_question_that_is_not_answered_is_overdue_too() -> None:
 
 def test_an_observer_is_told_of_every_pause_in_order_and_of_its_end() -> None:
     told: list[QueueStateChange] = []
-    with World(on_queue_state_change=told.append) as one:
+    with a_world(on_queue_state_change=told.append) as one:
         reply = one.client.ask(STEP, block=False)
         for state, reason in (
             ("active", None),
@@ -231,7 +232,7 @@ def test_an_observer_is_told_of_every_pause_in_order_and_of_its_end() -> None:
 
 
 def test_warnings_come_at_most_once_a_minute_for_each_client() -> None:
-    with logged() as log, World() as one:
+    with logged() as log, a_world() as one:
         reply = one.client.ask(STEP, block=False)
         for minute in range(4):
             for second in range(6):
@@ -249,7 +250,7 @@ def test_an_observer_that_raises_is_logged_and_polling_goes_on(error: BaseExcept
     def observer(_change: QueueStateChange) -> None:
         raise error
 
-    with logged() as log, World(on_queue_state_change=observer) as one:
+    with logged() as log, a_world(on_queue_state_change=observer) as one:
         one.answers["/retrieve_future"] = pending("paused_capacity", "full")
         reply = one.client.ask(STEP, block=False)
         one.world.run_for(10.0)
@@ -285,11 +286,11 @@ def test_an_observer_that_hangs_holds_up_neither_the_operation_nor_the_stop() ->
 
 def test_an_observer_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(TinkexError, match="on_queue_state_change must be something that can be called"):
-        ServiceClient.start(base_url=URL, on_queue_state_change=3)  # type: ignore[typeddict-item]
+        ServiceClient.start(base_url=URL, on_queue_state_change=3)  # type: ignore[arg-type]
 
 
 def test_a_pass_says_its_name() -> None:
-    with World() as one:
+    with a_world() as one:
         one.answers["/retrieve_future"] = "hold"
         reply = one.client.ask(messages.ForwardBackward(data()), block=False)
         one.world.run_for(0.1)

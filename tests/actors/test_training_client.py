@@ -226,7 +226,7 @@ def test_chunks_of_one_call_take_a_number_each_and_join_into_one_result(
 ) -> None:
     outputs: list[Any] = []
     for limit, numbers in ((1024, 1), (2, 3)):
-        monkeypatch.setattr("tinkex.actors._clients._chunks.MAX_DATUMS", limit)
+        monkeypatch.setattr("tinkex.actors._training._chunks.MAX_DATUMS", limit)
         with service(url) as (ref, faults):
             training = create(ref)
             output = training.ask(messages.ForwardBackward(data(rows=5))).unwrap()

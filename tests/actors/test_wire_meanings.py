@@ -8,14 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tinkex.actors._clients._acquire import finish_session, unload
-from tinkex.actors._clients._session import Session
+from tinkex.actors._leases._acquire import finish_session, unload
+from tinkex.actors._leases._session import Session
 from tinkex.actors._runtime._clock import SystemClock
 from tinkex.actors._transport import (
     PROTOBUF,
     Accepted,
     Again,
-    Attempt,
     Done,
     Exists,
     Failed,

@@ -13,10 +13,10 @@ from faults.plan import Fault
 from faults.program import Program, Step
 from faults.server import RUN, Server
 from tinkex.actors import GenRef, GenServer, ServiceClient, Supervisor, TrainingClient
-from tinkex.actors._clients import _chunks
-from tinkex.actors._clients._lease import Lease, LeaseBook
-from tinkex.actors._clients._reaper import Reaper
 from tinkex.actors._genserver._client import Continue
+from tinkex.actors._leases._lease import Lease, LeaseBook
+from tinkex.actors._leases._reaper import Reaper
+from tinkex.actors._training import _chunks
 from tinkex.actors.testing import DeadlockError, SeededScheduler
 from tinkex.protocol import AdamParams, Datum, Err, ModelInput, Ok, Result, messages
 from tinkex.protocol.replies import ActorStatus

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from faults.batch import run_case, seeded
-from tinkex.actors._clients._creations import Creations
-from tinkex.actors._clients._pipeline import Pipeline
-from tinkex.actors._clients._release import Releaser
-from tinkex.actors._clients._sequence import Sequence
-from tinkex.actors._clients._session import Session
+from tinkex.actors._leases._release import Releaser
+from tinkex.actors._leases._session import Session
+from tinkex.actors._service._creations import Creations
+from tinkex.actors._training._pipeline import Pipeline
+from tinkex.actors._training._sequence import Sequence
 from tinkex.actors._transport._http import Lost, NotSent
 from tinkex.actors._transport._sending import Refused, Sending
 from tinkex.protocol import TinkexError

@@ -24,8 +24,8 @@ BORDERS = {
         "actors/_supervision/_roster.py:Roster.start",
     ],
     "users' callbacks: one that raises harms neither us nor the next one": [
-        "actors/_clients/_announcer.py:Announcer._call",
-        "actors/_clients/_callback.py:call_back.call",
+        "actors/_service/_announcer.py:Announcer._call",
+        "actors/_recovery/_callback.py:call_back.call",
         "actors/_genserver/_genserver.py:GenServer.spawn.done",
         "actors/_genserver/_once.py:run",
         "actors/_genserver/_reply.py:_derive",

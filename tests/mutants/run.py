@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from protections import PROTECTIONS, Protection
+from mutants.protections import PROTECTIONS, Protection
 
 HOUSE = Path(__file__).resolve().parents[2]
 ROOMS = ("actors", "cli", "engine", "protocol", "src", "tests", "docs")

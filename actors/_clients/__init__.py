@@ -1,1 +1,0 @@
-"""The actors that speak the Tinker API, and the pure rules beneath them."""

@@ -1,0 +1,1 @@
+"""What is held on servers: sessions and models, from the intent to ask for them until their release."""

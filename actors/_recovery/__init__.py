@@ -1,0 +1,1 @@
+"""Recovery: what becomes of runs whose session or weights were lost."""

@@ -1,0 +1,1 @@
+"""The training client: one model, its requests in order, and what stands behind its reference."""

@@ -1,0 +1,98 @@
+"""A part on its way in the form that its server takes: JSON first, protobuf where JSON is no form of a pass there."""
+
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from tinkex.actors._training._operation import Part, ProtobufForm
+from tinkex.actors._transport import (
+    PROTOBUF,
+    Accepted,
+    Departure,
+    Done,
+    Exists,
+    Failed,
+    Observe,
+    PassForm,
+    Refused,
+    ResultLost,
+    Transport,
+    Unknown,
+)
+from tinkex.protocol import TinkexError
+
+Verdict = Accepted | Refused | Unknown | Exists
+Outcome = Done | Failed | ResultLost
+
+_IN_PROTOBUF: Final = {"content-type": PROTOBUF}
+_WANTS_PROTOBUF: Final = {"accept": PROTOBUF}
+
+
+def send_part(
+    transport: Transport,
+    part: Part,
+    seq_id: int,
+    *,
+    what: str,
+    observe: Observe,
+    save: bool,
+    departure: Departure | None = None,
+) -> Coroutine[Any, Any, Verdict]:
+    """Write ``part`` under ``seq_id``, here and now, and return what sends it, for the io loop.
+
+    A pass that is refused in JSON, in a way that may mean the format, is sent once more in protobuf under the same
+    number: no attempt in JSON ran. Where protobuf is refused too, the first refusal is the answer.
+    """
+    if part.protobuf is not None and transport.profile.form_of_passes == "protobuf":
+        body = part.protobuf.encode(seq_id)
+        return transport.send(
+            part.protobuf.path, body, what=what, observe=observe, headers=_IN_PROTOBUF, departure=departure
+        )
+    if part.protobuf is not None:
+        return _send_pass(transport, part, part.protobuf, seq_id, part.encode(seq_id), what, observe, departure)
+    return transport.send(part.path, part.encode(seq_id), what=what, observe=observe, save=save, departure=departure)
+
+
+async def _send_pass(
+    transport: Transport,
+    part: Part,
+    other: ProtobufForm,
+    seq_id: int,
+    body: bytes,
+    what: str,
+    observe: Observe,
+    departure: Departure | None,
+) -> Verdict:
+    profile = transport.profile
+    sent = await transport.send(part.path, body, what=what, observe=observe, departure=departure)
+    if isinstance(sent, Accepted):
+        profile.note_pass("json")
+    if not isinstance(sent, Refused):
+        return sent
+    if not profile.other_form(sent.error, own_route=other.path != part.path):
+        return sent
+    again = await transport.send(other.path, other.encode(seq_id), what=what, observe=observe, headers=_IN_PROTOBUF)
+    if isinstance(again, Accepted):
+        profile.note_pass("protobuf")
+    return sent if isinstance(again, Refused) else again
+
+
+def poll_part(transport: Transport, part: Part, *, what: str, observe: Observe) -> Coroutine[Any, Any, Outcome]:
+    """Return what asks for the result of ``part``, which was accepted, in the form that its server writes."""
+    wants = part.protobuf is not None and transport.profile.form_of_passes == "protobuf"
+    headers = _WANTS_PROTOBUF if wants else {}
+    return transport.poll(part.request_id or "", what=what, observe=observe, headers=headers)
+
+
+def read_part(part: Part, body: bytes, form: PassForm) -> Any:
+    """Return the typed result of ``part`` from its bytes.
+
+    Raises:
+        TinkexError: kind ``protocol``.
+    """
+    if form == "json":
+        return part.decode(body)
+    if part.protobuf is None:
+        raise TinkexError(
+            f"the result of {part.path} came in protobuf, which is no form of it", kind="protocol", category="server"
+        )
+    return part.protobuf.decode(body)

@@ -1,0 +1,217 @@
+"""The order of a model's requests: which number goes out next, and what every outcome means. Pure.
+
+One counter from 1, no gap, and no number carries two bodies of which one may have run. A number is taken when its
+request is sent and given back only when that request is known to have been refused. When that cannot be known the
+client is *suspect*: it sends nothing more, because the next request could train on the wrong state.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tinkex.actors._training._operation import Operation, Part
+from tinkex.protocol import Err, Ok, Result, TinkexError
+
+
+class Send(NamedTuple):
+    """Send this part of this operation now, under this number."""
+
+    operation: Operation
+    part: Part
+    seq_id: int
+
+
+class Answer(NamedTuple):
+    """Tell the caller of this operation this."""
+
+    operation: Operation
+    result: Result[Any]
+
+
+@dataclass
+class Sequence:
+    """The requests of one model. Every method returns the answers that its event brings about, in order."""
+
+    next_seq_id: int = 1
+    waiting: deque[Operation] = field(default_factory=deque[Operation])
+    sending: Operation | None = None
+    accepted: dict[int, Operation] = field(default_factory=dict[int, Operation])
+    suspicion: TinkexError | None = None
+
+    def add(self, operation: Operation) -> list[Answer]:
+        """Queue ``operation`` behind the others; a suspect client refuses it at once."""
+        if self.suspicion is not None:
+            return [self._refusal(operation)]
+        self.waiting.append(operation)
+        return []
+
+    def take(self) -> Send | None:
+        """Return what to send now, with its number, or None while something is being sent or nothing waits."""
+        if self.suspicion is not None:
+            return None
+        if self.sending is None:
+            if not self.waiting:
+                return None
+            self.sending = self.waiting.popleft()
+        operation = self.sending
+        if any(part.state == "sending" for part in operation.parts):
+            return None
+        part = next(part for part in operation.parts if part.state == "unsent")
+        part.state = "sending"
+        part.seq_id = self.next_seq_id
+        self.next_seq_id += 1
+        return Send(operation, part, part.seq_id)
+
+    def accept(self, operation: Operation, part: Part, request_id: str | None) -> list[Answer]:
+        """Note that the server took ``part``; without a ``request_id`` its result came with the answer."""
+        part.state = "accepted"
+        part.request_id = request_id
+        if operation.accepted:
+            self._sent(operation)
+            if not operation.answered:
+                self.accepted[operation.number] = operation
+        return []
+
+    def refuse(self, operation: Operation, part: Part, error: TinkexError) -> list[Answer]:
+        """Note that ``part`` was refused and never ran: the next request takes its number."""
+        if part.seq_id is not None:
+            self.next_seq_id = part.seq_id
+        part.state = "unsent"
+        part.seq_id = None
+        self._sent(operation)
+        if not operation.sent:
+            return self._answer(operation, Err(_with(error, operation, "not_sent")))
+        answers = self._answer(operation, Err(_with(error, operation, "unknown")))
+        return answers + self.suspect(
+            error, f"a part of {operation.name} was refused after another part had been accepted", operation
+        )
+
+    def lose(self, operation: Operation, error: TinkexError) -> list[Answer]:
+        """Note that nobody can know whether ``operation`` ran."""
+        self._sent(operation)
+        self.accepted.pop(operation.number, None)
+        answers = self._answer(operation, Err(_with(error, operation, "unknown")))
+        return answers + self.suspect(error, f"the outcome of {operation.name} is unknown", operation)
+
+    def finish(self, operation: Operation, part: Part, value: Any) -> list[Answer]:
+        """Note the result of ``part``; the operation is answered with its last one.
+
+        One that uses gradients is answered when those before it are known to be sound.
+        """
+        part.state = "done"
+        part.result = value
+        if not operation.done or self._in_doubt(operation):
+            return []
+        self.accepted.pop(operation.number, None)
+        answers = self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
+        return answers + self._vouch()
+
+    def fail(self, operation: Operation, error: TinkexError) -> list[Answer]:
+        """Note that ``operation`` was accepted and its result is an error."""
+        self.accepted.pop(operation.number, None)
+        answers = self._answer(operation, Err(_with(error, operation, None)))
+        if operation.makes_gradients:
+            answers += self.suspect(error, f"a {operation.name} failed after it had been accepted", operation)
+        return answers
+
+    def withdraw(self, operation: Operation, error: TinkexError) -> list[Answer]:
+        """End the caller's wait: unsent, it is forgotten; sent, only its result is no longer waited for."""
+        known = _with(error, operation, operation.outcome)
+        if not operation.sent and operation in self.waiting:
+            self.waiting.remove(operation)
+        elif operation.accepted:
+            self.accepted.pop(operation.number, None)
+        return self._answer(operation, Err(known)) + self._vouch()
+
+    def suspect(self, cause: TinkexError, why: str, culprit: Operation | None = None) -> list[Answer]:
+        """Stop sending: what waits is refused, and steps behind ``culprit`` are not vouched for."""
+        if self.suspicion is None:
+            self.suspicion = TinkexError(
+                f"{why}; this client sends nothing more until LoadState puts its last checkpoint in place",
+                kind="client_suspect",
+                category=cause.category,
+                status=cause.status,
+                data={"cause": cause.message},
+            )
+        answers: list[Answer] = []
+        behind = culprit.first_seq_id if culprit is not None and culprit.makes_gradients else None
+        for operation in list(self.accepted.values()) if behind is not None else []:
+            if operation.uses_gradients and (operation.first_seq_id or 0) > (behind or 0):
+                self.accepted.pop(operation.number)
+                answers += self._answer(operation, Err(_with(self.suspicion, operation, "running")))
+        if self.sending is not None:
+            current = self.sending
+            self.sending = None
+            answers += self._answer(current, Err(_with(self.suspicion, current, current.outcome)))
+        while self.waiting:
+            operation = self.waiting.popleft()
+            answers += self._answer(operation, Err(_with(self.suspicion, operation, "not_sent")))
+        return answers
+
+    def open_operations(self) -> Iterator[Operation]:
+        """Yield every operation that is queued, being sent or running, oldest first."""
+        yield from self.accepted.values()
+        if self.sending is not None:
+            yield self.sending
+        yield from self.waiting
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, being sent or waited for."""
+        return not self.waiting and self.sending is None and not self.accepted
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing was ever sent or asked for: servers take a load only then."""
+        return self.idle and self.next_seq_id == 1
+
+    def _in_doubt(self, operation: Operation) -> bool:
+        """Whether it uses gradients of which one is awaited still."""
+        return operation.uses_gradients and any(
+            earlier.makes_gradients and (earlier.first_seq_id or 0) < (operation.first_seq_id or 0)
+            for earlier in self.accepted.values()
+        )
+
+    def _vouch(self) -> list[Answer]:
+        """Answer what waited only for the gradients before it."""
+        answers: list[Answer] = []
+        for operation in list(self.accepted.values()):
+            if operation.done and not self._in_doubt(operation):
+                self.accepted.pop(operation.number)
+                answers += self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
+        return answers
+
+    def _sent(self, operation: Operation) -> None:
+        if self.sending is operation:
+            self.sending = None
+
+    def _refusal(self, operation: Operation) -> Answer:
+        if self.suspicion is None:
+            raise AssertionError("a client that is not suspect refuses nothing")
+        operation.answered = True
+        return Answer(operation, Err(_with(self.suspicion, operation, "not_sent")))
+
+    def _answer(self, operation: Operation, result: Result[Any]) -> list[Answer]:
+        if operation.answered:
+            return []
+        operation.answered = True
+        return [Answer(operation, result)]
+
+
+def _with(error: TinkexError, operation: Operation, outcome: str | None) -> TinkexError:
+    data = {**error.data, "operation": operation.name}
+    if operation.first_seq_id is not None:
+        data["seq_id"] = operation.first_seq_id
+    if outcome is not None:
+        data["outcome"] = outcome
+    elaborated = TinkexError(
+        error.message,
+        kind=error.kind,
+        category=error.category,
+        status=error.status,
+        retry_after=error.retry_after,
+        data=data,
+    )
+    elaborated.__cause__ = error.__cause__
+    return elaborated
