@@ -49,7 +49,7 @@ class Holdings:
         """Hold ``lease`` too; after the end it is released at once."""
         with self._lock:
             ended = self._ended
-            if not ended:
+            if not ended and lease not in self._leases:
                 self._leases.append(lease)
         if ended:
             self._release(lease)

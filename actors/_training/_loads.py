@@ -7,10 +7,10 @@ from typing import Any, Protocol, TypeVar
 from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._leases._acquire import release
-from tinkex.actors._leases._lease import Lease
-from tinkex.actors._runtime._waiting import Waiting, waiting_as
+from tinkex.actors._runtime._waiting import waiting_as
 from tinkex.actors._training._checkpoint import get_checkpoint_info, lora_like, not_lora
 from tinkex.actors._training._hold import Hold
+from tinkex.actors._training._holder import Holder
 from tinkex.actors._training._loading import (
     Behind,
     Loading,
@@ -24,7 +24,7 @@ from tinkex.actors._training._restore import Source
 from tinkex.actors._training._restoring import Restoring, refused_after_unknown
 from tinkex.actors._training._steps import at_step
 from tinkex.actors._transport import Transport
-from tinkex.protocol import Err, LoraConfig, Ok, Request, Result, TinkexError
+from tinkex.protocol import Err, Ok, Request, Result, TinkexError
 from tinkex.protocol.messages import LoadState
 from tinkex.protocol.replies import CheckpointInfo, LoadedState
 
@@ -35,29 +35,12 @@ class Host(Protocol):
     """What a training client is to its loads."""
 
     @property
-    def hold(self) -> Hold | None:
-        """What it holds on the server; None before its model was made."""
-        ...
-
-    @property
     def refusal(self) -> TinkexError | None:
         """Why it takes no requests, None while it does."""
         ...
 
-    def make_hold(self, lease: Lease, waiting: Waiting | None) -> Hold:
-        """Return a hold of a lease that ends with the client; ``waiting`` is told what its making waits for."""
-        ...
-
-    def another_lease(self, base_model: str, lora: LoraConfig) -> Lease:
-        """Note the intent to ask for a further model."""
-        ...
-
     def take(self, hold: Hold) -> None:
         """Go on with ``hold``."""
-        ...
-
-    def let_go(self, hold: Hold, error: TinkexError) -> None:
-        """Answer what is open on ``hold`` with ``error``, and release its lease."""
         ...
 
     def be_without_model(self, why: TinkexError) -> None:
@@ -77,10 +60,11 @@ class Loads:
     a client that was never used loads into the model that it has. What is asked meanwhile waits behind.
     """
 
-    def __init__(self, actor: ClientActor[Any], host: Host, transport: Transport, log: Any) -> None:
+    def __init__(self, actor: ClientActor[Any], host: Host, holder: Holder, transport: Transport, log: Any) -> None:
         """Begin without a load."""
         self._actor = actor
         self._host = host
+        self._holder = holder
         self._transport = transport
         self._log = log
         self._loading: Loading | None = None
@@ -107,7 +91,7 @@ class Loads:
 
     def go_on(self) -> None:
         """Begin the load that waits, if it need not wait any longer."""
-        loading, hold = self._loading, self._host.hold
+        loading, hold = self._loading, self._holder.hold
         if loading is None or loading.begun or hold is None:
             return
         works = self._host.refusal is None and hold.suspicion is None
@@ -142,7 +126,7 @@ class Loads:
         self._loading = None
         if loading.restoring is not None:
             loading.restoring.abandon(result.error)
-        hold = self._host.hold
+        hold = self._holder.hold
         if loading.in_place and hold is not None and hold.pipeline is not None:
             hold.pipeline.abort(load_given_up(loading.message.path))
         self._fail(loading, result.error)
@@ -168,7 +152,7 @@ class Loads:
     def _gave_back(self, loading: Loading, hold: Hold, result: Result[bool]) -> None:
         if isinstance(result, Err):
             self._log.warning("old model not given back", error=result.error.message)
-        self._host.let_go(hold, replaced(loading.message.path))
+        self._holder.let_go(hold, replaced(loading.message.path))
         if self._loading is loading:
             self._ask_checkpoint(loading)
 
@@ -192,12 +176,12 @@ class Loads:
             case Ok(info) if not info.is_lora:
                 self._fail(loading, not_lora(info.path))
             case Ok(info):
-                another = partial(self._host.another_lease, info.base_model, lora_like(info))
+                another = partial(self._holder.another, info.base_model, lora_like(info))
                 loading.restoring = Restoring(
                     Source(loading.message.path, loading.message.optimizer),
-                    hold=partial(self._host.make_hold, waiting=loading.call.waiting),
+                    hold=partial(self._holder.make, waiting=loading.call.waiting),
                     another=another,
-                    let_go=self._host.let_go,
+                    let_go=self._holder.let_go,
                     then=partial(self._restored, loading),
                 )
                 loading.restoring.begin(another())
@@ -207,10 +191,10 @@ class Loads:
             case Err(error):
                 self._fail(loading, error)
             case Ok(hold):
-                path, old = loading.message.path, self._host.hold
+                path, old = loading.message.path, self._holder.hold
                 self._host.take(hold)
                 if old is not None:
-                    self._host.let_go(old, replaced(path))
+                    self._holder.let_go(old, replaced(path))
                 self._log.info("checkpoint in place", path=path, model_id=hold.lease.model_id)
                 self._end(loading, Ok(LoadedState(path=path, model_id=hold.lease.model_id or "")))
 

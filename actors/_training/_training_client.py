@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
-from tinkex.actors._leases._keeper import Holdings, Keeper
+from tinkex.actors._leases._keeper import Keeper
 from tinkex.actors._leases._lease import Lease
 from tinkex.actors._runtime._log import log
-from tinkex.actors._runtime._waiting import Waiting
 from tinkex.actors._training._hold import Hold
+from tinkex.actors._training._holder import Holder
 from tinkex.actors._training._loads import Loads
 from tinkex.actors._training._operation import Operation
 from tinkex.actors._training._pipeline import Pipeline
@@ -29,7 +29,7 @@ from tinkex.actors._training._steps import at_step, get_info, is_unloaded, still
 from tinkex.actors._training._training_proxy import TrainingClientProxy
 from tinkex.actors._training._vitals import Pulse, WatchVitals
 from tinkex.actors._transport import Transport
-from tinkex.protocol import Err, LoraConfig, Ok, Request, Result, TinkexError, messages
+from tinkex.protocol import Err, Ok, Request, Result, TinkexError, messages
 from tinkex.protocol.replies import (
     ActorStatus,
     ForwardBackwardOutput,
@@ -69,21 +69,23 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         """Take over ``lease``; ``keeper`` gets it back when this actor ends, whatever the reason."""
         super().__init__()
         self._transport = transport
-        self._first = lease
-        self._keeper = keeper
-        self._heartbeat_seconds = heartbeat_seconds
-        self._holdings = Holdings(keeper.release)
-        self.add_finalizer(self._holdings.end)
-        self._holdings.add(lease)
         self._state: State = "starting"
-        self._numbers = 0
-        self._hold: Hold | None = None
         self._refusal: TinkexError | None = still_starting()
         self._unload: Call | None = None
         self._boot: Deferred[str] = Deferred()
         self._pulse = Pulse()
         self._log = log(actor="TrainingClient", actor_urn=self.actor_urn)
-        self._loads = Loads(self, self, transport, self._log)
+        self._holder = Holder(
+            self,
+            transport,
+            lease,
+            keeper,
+            heartbeat_seconds,
+            settled=self._settled,
+            lost=self._lose_session,
+            log=self._log,
+        )
+        self._loads = Loads(self, self, self._holder, transport, self._log)
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
 
@@ -91,7 +93,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
     @exposed
     def model_id(self) -> str | None:
         """The model's id on the server."""
-        return self._lease.model_id
+        return self._holder.lease.model_id
 
     @exposed
     def forward(self, data: Any, loss_fn: str = "cross_entropy", loss_fn_config: Any = None, **options: Any) -> Any:
@@ -150,18 +152,19 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
     @on(Boot)
     def _on_boot(self, message: Boot) -> Deferred[str]:
         if message.source is None:
-            hold = self.make_hold(self._first, message.waiting)
+            hold = self._holder.make(self._holder.first, message.waiting)
             hold.open(partial(self._opened, hold))
         else:
             self._pulse.loaded(message.source.path)
+            first = self._holder.first
             restoring = Restoring(
                 message.source,
-                hold=partial(self.make_hold, waiting=message.waiting),
-                another=lambda: self.another_lease(self._first.base_model, self._first.lora),
-                let_go=self.let_go,
+                hold=partial(self._holder.make, waiting=message.waiting),
+                another=partial(self._holder.another, first.base_model, first.lora),
+                let_go=self._holder.let_go,
                 then=self._restored,
             )
-            restoring.begin(self._first)
+            restoring.begin(first)
         return self._boot
 
     def _opened(self, hold: Hold, result: Result[str]) -> None:
@@ -176,52 +179,20 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
                 self._log.info("training client ready", base_model=hold.lease.base_model)
                 self._boot.settle(Ok(hold.lease.model_id or ""))
 
-    # What it holds on the server, and how that is exchanged; see ``Host``
-
-    @property
-    def hold(self) -> Hold | None:
-        """What it holds; None before its model was made."""
-        return self._hold
+    # What its loads ask of it; see ``Host``
 
     @property
     def refusal(self) -> TinkexError | None:
         """Why it takes no requests."""
         return self._refusal
 
-    def make_hold(self, lease: Lease, waiting: Waiting | None) -> Hold:
-        """Return a hold of ``lease`` that ends with this client; ``waiting`` is told what its making waits for."""
-        self._holdings.add(lease)
-        return Hold(
-            self,
-            self._transport,
-            lease,
-            self._heartbeat_seconds,
-            next_number=self._next,
-            settled=self._settled,
-            lost=self._lose_session,
-            told=self._keeper.told,
-            waiting=waiting,
-            log=self._log,
-        )
-
-    def another_lease(self, base_model: str, lora: LoraConfig) -> Lease:
-        """Note the intent to ask for a further model."""
-        return self._keeper.another(self._first, base_model, lora, self._now())
-
     def take(self, hold: Hold) -> None:
         """Go on with ``hold``."""
-        self._hold = hold
+        self._holder.take(hold)
         self._refusal = None
-        if hold.lease.state == "intent":  # else it was killed meanwhile, and is on its way back
-            hold.lease.state = "owned"
         self._log = self._log.bind(session_id=hold.lease.session.session_id, model_id=hold.lease.model_id)
         if self._state != "stopping":
             self._state = "ready"
-
-    def let_go(self, hold: Hold, error: TinkexError) -> None:
-        """Answer what is open on ``hold`` with ``error``, and release its lease."""
-        hold.close(error)
-        self._holdings.let_go(hold.lease)
 
     def be_without_model(self, why: TinkexError) -> None:
         """Take no requests until a load succeeds."""
@@ -282,13 +253,13 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         pipeline.resume(message, self._build(build), call.deferred, left)
 
     def _pipeline(self) -> Pipeline | None:
-        return self._hold.pipeline if self._hold is not None and self._refusal is None else None
+        return self._holder.hold.pipeline if self._holder.hold is not None and self._refusal is None else None
 
     def _refuse(self) -> Err:
         return Err(self._refusal or still_starting())
 
     def _build(self, build: Callable[..., Operation]) -> Operation:
-        return build(number=self._next(), model_id=self.model_id or "", now=self._now())
+        return build(number=self._holder.next_number(), model_id=self.model_id or "", now=self._now())
 
     # Questions, and giving the model back
 
@@ -321,7 +292,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         self._maybe_unload()
 
     def _maybe_unload(self) -> None:
-        call, hold = self._unload, self._hold
+        call, hold = self._unload, self._holder.hold
         if call is not None and call.task is None and hold is not None and hold.idle:
             self.run_call(call, unload_model(self._transport, hold.lease))
 
@@ -341,13 +312,13 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     @on(messages.Status)
     def _on_status(self, _message: messages.Status) -> Result[ActorStatus]:
-        pipeline = self._hold.pipeline if self._hold is not None else None
+        pipeline = self._holder.hold.pipeline if self._holder.hold is not None else None
         return Ok(
             ActorStatus(
                 actor=self.actor_urn,
                 state=self._shown_state(),
-                session_id=self._lease.session.session_id,
-                model_id=self._lease.model_id,
+                session_id=self._holder.lease.session.session_id,
+                model_id=self._holder.lease.model_id,
                 next_seq_id=pipeline.sequence.next_seq_id if pipeline is not None else 1,
                 operations=[*(pipeline.status() if pipeline is not None else []), *self.open_calls()],
             )
@@ -363,8 +334,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
             return "stopping"
         if self._loads.open:
             return "loading"
-        suspect = self._hold is not None and self._hold.suspicion is not None
-        return "suspect" if suspect and self._state == "ready" else self._state
+        return "suspect" if self._holder.suspicion is not None and self._state == "ready" else self._state
 
     # Ending
 
@@ -372,7 +342,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         self._log.warning("session lost", session_id=hold.lease.session.session_id, error=error.message)
         if self._loads.lost(hold, error):
             return
-        if self._hold is None:
+        if self._holder.hold is None:
             self._boot.settle(Err(at_step(error, "heartbeat")))
         if self._state != "stopping":
             self._state = "session_lost"
@@ -389,20 +359,10 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
     def _settled(self) -> None:
         """Take up what waits until nothing is open."""
         self._loads.go_on()
-        suspicion = self._hold.suspicion if self._hold is not None else None
-        self._pulse.note(self._shown_state(), self.model_id, self._refusal or suspicion)
+        self._pulse.note(self._shown_state(), self.model_id, self._refusal or self._holder.suspicion)
         self._maybe_unload()
-        idle = self._hold is None or self._hold.idle
-        if self._state == "stopping" and idle and not self.calls_open:
+        if self._state == "stopping" and self._holder.idle and not self.calls_open:
             self.drained()
-
-    @property
-    def _lease(self) -> Lease:
-        return self._first if self._hold is None else self._hold.lease
-
-    def _next(self) -> int:
-        self._numbers += 1
-        return self._numbers
 
     def _now(self) -> float:
         return self.runtime.clock.time()

@@ -43,9 +43,9 @@ PROTECTIONS = (
     ),
     Protection(
         "what a client holds is released however it ends",
-        "actors/_training/_training_client.py",
-        "        self.add_finalizer(self._holdings.end)",
-        "        self._holdings.end",
+        "actors/_training/_holder.py",
+        "        actor.add_finalizer(self._holdings.end)",
+        "        pass",
         ("tests/actors/test_load_in_place.py", "-k", "ends_in_mid_load"),
     ),
     Protection(
