@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -58,9 +59,10 @@ class Faults(httpx.AsyncBaseTransport):
         return response
 
     async def aclose(self) -> None:
-        if self._inner is not None and self._given is None:
-            await self._inner.aclose()
-            self._inner = None
+        inner = self._inner
+        if inner is not None and self._given is None:
+            self._inner = None  # first: another client's request must not open a connection in a pool that is closing
+            await inner.aclose()
 
     def sent(self, *paths: str) -> list[Any]:
         """Return the bodies that went to ``paths``, in order of arrival."""
@@ -107,11 +109,10 @@ def base_model(ref: GenRef[Any]) -> str:
 def eventually(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
     """Wait until ``condition`` holds, on a beat of the event that never comes."""
     beat = threading.Event()
-    waited = 0.0
+    end = time.monotonic() + timeout
     while not (value := condition()):
-        assert waited < timeout, "it never came"
+        assert time.monotonic() < end, "it never came"
         beat.wait(0.01)
-        waited += 0.01
     return value
 
 

@@ -150,6 +150,8 @@ class Creations:
         waiting, self._waiting = self._waiting, []
         match result:
             case Err(error):
+                if session.asked:  # it may be there, and expire: a later create needs another, under another key
+                    self._session = None
                 for creation in waiting:
                     self._fail(creation, error)
             case Ok(session_id):

@@ -305,3 +305,19 @@ def test_a_model_that_was_asked_for_is_released_though_a_later_repeat_is_refused
         eventually(lambda: clock.pending() >= 2)
         clock.advance(30.0)
         eventually(lambda: health(url)["models"] == 0 and not ref.ask(messages.Leaks()).unwrap().leases)
+
+
+def test_a_session_whose_opening_is_unknown_is_not_asked_for_by_a_later_create_and_is_finished_in_the_end(
+    url: str,
+) -> None:
+    def rule(request: httpx.Request, count: int) -> Any:
+        return "lose" if request.url.path == "/api/v1/create_session" else None
+
+    before = health(url)["sessions"]
+    with service(url, rule, send_timeout=0.1) as (ref, faults):
+        failed = ref.ask(messages.CreateLoraTrainingClient(base_model(ref), rank=4))
+        assert isinstance(failed, Err)
+        faults.rule = None
+        create(ref)
+        assert health(url)["sessions"] == before + 2, "the second create opened one of its own"
+    eventually(lambda: health(url)["sessions"] == before)
