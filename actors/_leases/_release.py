@@ -38,4 +38,3 @@ class Releaser:
     def _released(self, lease: Lease, outcome: Outcome[bool]) -> None:
         if outcome.error is None and not outcome.cancelled and outcome.unwrap():
             self._book.close(lease)
-        self._io.submit(self._transport.close(), lambda _outcome: None)

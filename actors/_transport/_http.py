@@ -51,6 +51,8 @@ class Http:
         self._api_key = api_key
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
+        self._open_exchanges = 0
+        self._closed = False
         self.server_time: float | None = None
         """The latest ``Date`` that the server sent, in epoch seconds."""
 
@@ -64,9 +66,38 @@ class Http:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Attempt:
         """Send one request and read its whole answer; never repeats, never raises for what the network did."""
+        self._open_exchanges += 1
+        try:
+            return await self._exchange(self._open(), method, path, body, read_seconds, headers)
+        finally:
+            self._open_exchanges -= 1
+            await self._close_if_done()
+
+    async def close(self) -> None:
+        """Close the pool when the last exchange under way has ended; a later one opens and closes one of its own.
+
+        A pool that is closed in the middle of a connect would leave that connection open.
+        """
+        self._closed = True
+        await self._close_if_done()
+
+    async def _close_if_done(self) -> None:
+        client = self._client
+        if self._closed and not self._open_exchanges and client is not None:
+            self._client = None
+            await client.aclose()
+
+    async def _exchange(
+        self,
+        client: "httpx.AsyncClient",
+        method: str,
+        path: str,
+        body: bytes | None,
+        read_seconds: float,
+        headers: Mapping[str, str],
+    ) -> Attempt:
         import httpx  # noqa: PLC0415 - with the first exchange, not with the import of tinkex
 
-        client = self._open()
         try:
             reply = await client.request(
                 method,
@@ -82,12 +113,6 @@ class Http:
         except httpx.HTTPError as error:
             return Lost(_cause(error), timed_out=False)
         return HttpReply(reply.status_code, reply.headers, reply.content)
-
-    async def close(self) -> None:
-        """Close the pool; a later exchange opens a new one."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
 
     def _open(self) -> "httpx.AsyncClient":
         import httpx  # noqa: PLC0415 - as above

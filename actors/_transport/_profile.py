@@ -22,8 +22,7 @@ Route = Literal["unload_model", "finish_session"]
 """A route that not every server has."""
 
 _NO_ROUTE: Final = frozenset({405, 501})
-_NO_CREATE: Final = frozenset({404, 405, 501})
-_WRONG_FORM: Final = frozenset({400, 405, 422, 501})
+_WRONG_FORM: Final = frozenset({405, 422, 501})
 _NO_SUCH_ROUTE: Final = re.compile(
     r"\W*(?:404\W*)?(?:(?:page|route|path|url|endpoint)\W+)?not found\W*"
     r"|\W*(?:no such|unknown|no) (?:page|route|path|url|endpoint)\b.*",
@@ -31,6 +30,10 @@ _NO_SUCH_ROUTE: Final = re.compile(
 )
 _ABOUT_FORMAT: Final = re.compile(
     r"protobuf|\bproto\b|content.?type|media.?type|\bpars(?:e|ing)\b|decod|deseriali[sz]", re.IGNORECASE
+)
+_ABOUT_FORM: Final = re.compile(
+    r"model_id|seq_id|session_id|\bfields?\b|\bform\b|permitted|required|unexpected|unsupported|not supported",
+    re.IGNORECASE,
 )
 _READ_AS_JSON: Final = re.compile(r'"loc":\["body","')
 """A validator that names a field inside the body has read the body."""
@@ -77,9 +80,11 @@ class ServerProfile:
         if self.load == "three_step":
             return False
         if error.data.get("step") == "create_model":
-            return error.status in _NO_CREATE
-        refused = error.data.get("outcome") == "not_sent" and "said" in error.data
-        return refused and error.status in _WRONG_FORM
+            return is_missing_route(error)
+        said = error.data.get("said")
+        if error.data.get("outcome") != "not_sent" or said is None:
+            return False
+        return error.status in _WRONG_FORM or (error.status == 400 and _ABOUT_FORM.search(said) is not None)
 
     def lacks(self, route: Route) -> bool:
         """Whether the server was found not to have ``route``: it is not asked again."""

@@ -195,7 +195,7 @@ class Transport:
         return await self._exchange("POST", path, body, turn, read_seconds=read_seconds)
 
     async def close(self) -> None:
-        """Close the connections; a later request opens new ones."""
+        """Close the connections once nothing is under way; a later request opens and closes its own."""
         await self._http.close()
 
     async def _settle(

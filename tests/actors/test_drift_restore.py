@@ -81,7 +81,11 @@ def test_a_server_that_is_known_to_load_in_one_request_is_asked_for_that_at_once
 def test_a_server_without_create_model_is_asked_in_one_request(status: int) -> None:
     class NoCreate(OneRequest):
         def create_model(self, body: Any) -> httpx.Response:
-            return super().create_model(body) if self.asked("/create_model") == 1 else reply(status, {"detail": "no"})
+            return (
+                super().create_model(body)
+                if self.asked("/create_model") == 1
+                else reply(status, {"detail": "Not Found"})
+            )
 
     server = NoCreate()
     with client(server) as ref:
@@ -95,14 +99,14 @@ def test_a_server_without_create_model_is_asked_in_one_request(status: int) -> N
 def test_where_both_forms_are_refused_the_first_reason_is_told_and_nothing_is_left() -> None:
     class Neither(Noted):
         def load_weights(self, body: Any) -> httpx.Response:
-            return reply(400, {"detail": "no optimizer in it" if "model_id" in body else "model_id is missing"})
+            return reply(400, {"detail": "no permitted form" if "model_id" in body else "model_id is missing"})
 
     server = Neither()
     with client(server) as ref:
         path = saved(ref)
         refused = ref.ask(messages.CreateTrainingClientFromState(path, optimizer=True))
         assert isinstance(refused, Err)
-        assert "no optimizer in it" in refused.error.message
+        assert "no permitted form" in refused.error.message
         assert "model_id is missing" not in json.dumps(refused.error.to_dict())
         assert (refused.error.data["step"], refused.error.data["path"]) == ("load_weights", path)
         assert len(server.sent("/load_weights")) == 2
@@ -111,7 +115,10 @@ def test_where_both_forms_are_refused_the_first_reason_is_told_and_nothing_is_le
         assert ref.ask(messages.Leaks()).unwrap().leases == []
 
 
-@pytest.mark.parametrize("answer", [(404, {"detail": "no such checkpoint"}), (403, {"detail": "not yours"})])
+@pytest.mark.parametrize(
+    "answer",
+    [(404, {"detail": "no such checkpoint"}), (403, {"detail": "not yours"}), (400, {"detail": "no optimizer in it"})],
+)
 def test_a_checkpoint_that_is_missing_is_no_matter_of_form(answer: Any) -> None:
     class Missing(Noted):
         def load_weights(self, body: Any) -> httpx.Response:

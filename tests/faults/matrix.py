@@ -58,21 +58,41 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "finish": Scenario((RESTORE, PASS, Step("end", how="stop"), Step("sleep", seconds=0.0)), 0),
 }
 
+IN_PLACE: Final = "LoadState in place, "
+"""Before the steps of a load into a client that was used: each happens there for the first or for the second time."""
+
+_LOAD: Final = (CREATE, PASS, Step("load", source="base", optimizer=True, wait=True), APPLY)
+SCENARIOS.update(
+    {
+        IN_PLACE + label: Scenario(_LOAD, 3, at)
+        for label, at in (
+            ("weights_info", 1),
+            ("create_session", 2),
+            ("create_model", 2),
+            ("result:create_model", 2),
+            ("load_weights", 1),
+            ("result:load_weights", 1),
+        )
+    }
+)
+PLACES: Final = (*LABELS, *(place for place in SCENARIOS if place.startswith(IN_PLACE)))
+
 
 def cases() -> Iterator[Case]:
     """Yield a run for each step and fault."""
-    for label in LABELS:
-        for fault in faults_of(label):
-            yield case(label, fault)
+    for place in PLACES:
+        for fault in faults_of(place):
+            yield case(place, fault)
 
 
-def faults_of(label: str) -> Iterator[Fault]:
-    """Yield each fault that can strike at ``label``, some of them a second time for good."""
+def faults_of(place: str) -> Iterator[Fault]:
+    """Yield each fault that can strike at ``place``, some of them a second time for good."""
+    label = place.removeprefix(IN_PLACE)
     for kind in KINDS:
         if applies(kind, label):
-            yield Fault(kind, label, SCENARIOS[label].at)
+            yield Fault(kind, label, SCENARIOS[place].at)
             if kind in LASTING:
-                yield Fault(kind, label, SCENARIOS[label].at, FOR_GOOD)
+                yield Fault(kind, label, SCENARIOS[place].at, FOR_GOOD)
 
 
 def case(label: str, fault: Fault) -> Case:
@@ -103,7 +123,7 @@ def row(label: str, outcome: Outcome) -> Row:
         return Row("the release goes on unseen", "ended", _kept(outcome))
     call = outcome.calls[focus - 1] if focus <= len(outcome.calls) else made
     state = outcome.states.get(made.number)
-    if call.step.verb in ("create", "unload", "info"):
+    if call.step.verb in ("create", "load", "unload", "info"):
         ran = _kept(outcome)
     else:
         times = sum(execution.tag == call.number for execution in outcome.server.executions)

@@ -245,6 +245,8 @@ class Server:
     # Numbered requests
 
     def _train(self, kind: str, body: Json, now: float, doom: Doom | None) -> Json:
+        if "model_id" not in body:  # a load that makes its model, which this server does not know
+            raise RefusalError(422, "model_id is required")
         model_id, seq_id = body["model_id"], body["seq_id"]
         found = digest(body)
         known = self._bodies.get((model_id, seq_id))

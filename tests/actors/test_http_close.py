@@ -1,0 +1,75 @@
+"""The pool of connections is closed once, by whoever leaves last, whatever is under way when it is to be closed."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from tinkex.actors._transport._http import Http, HttpReply
+from tinkex.protocol import ApiKey
+
+
+class Pool(httpx.AsyncBaseTransport):
+    """Answers when the gate is open; complains of a request behind its end."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.entered = asyncio.Event()
+        self.under_way = 0
+        self.closed_with: list[int] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.under_way += 1
+        self.entered.set()
+        try:
+            await self.gate.wait()
+            return httpx.Response(200, json={})
+        finally:
+            self.under_way -= 1
+
+    async def aclose(self) -> None:
+        self.closed_with.append(self.under_way)
+
+
+def ask(http: Http) -> "asyncio.Task[Any]":
+    return asyncio.create_task(http.exchange("GET", "/x", None, read_seconds=5.0))
+
+
+async def test_it_is_closed_behind_the_last_exchange_that_is_under_way() -> None:
+    pool = Pool()
+    http = Http("http://127.0.0.1:1", ApiKey("tml-x"), pool)
+    first, second = ask(http), ask(http)
+    await pool.entered.wait()
+    await http.close()
+    assert pool.closed_with == []
+    first.cancel()
+    pool.gate.set()
+    assert isinstance(await second, HttpReply)
+    assert pool.closed_with == [0]
+
+
+async def test_an_exchange_that_comes_later_closes_behind_itself_even_if_it_is_cancelled() -> None:
+    pool = Pool()
+    http = Http("http://127.0.0.1:1", ApiKey("tml-x"), pool)
+    await http.close()
+    assert pool.closed_with == []
+    late = ask(http)
+    await pool.entered.wait()
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    assert pool.closed_with == [0]
+    pool.gate.set()
+    assert isinstance(await ask(http), HttpReply)
+    assert pool.closed_with == [0, 0]
+
+
+async def test_an_open_one_keeps_its_pool() -> None:
+    pool = Pool()
+    pool.gate.set()
+    http = Http("http://127.0.0.1:1", ApiKey("tml-x"), pool)
+    for _ in range(3):
+        await ask(http)
+    assert pool.closed_with == []
+    await http.close()
+    await http.close()
+    assert pool.closed_with == [0]
