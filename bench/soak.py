@@ -6,6 +6,7 @@ bodies). Every few seconds this process is measured; the slopes are those of str
 """
 
 import argparse
+import logging
 import os
 import random
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import httpx
 import psutil
 import pykka
+import structlog
 
 from tinkex.actors import ServiceClient, TrainingClientRef
 from tinkex.protocol import AdamParams, Datum, Err, ModelInput, Result, messages
@@ -144,6 +146,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     me = psutil.Process(os.getpid())
     with tempfile.TemporaryDirectory() as folder:
         engine, url = serve(Path(folder), given.rate, given.seed)
