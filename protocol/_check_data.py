@@ -60,7 +60,7 @@ def _check_config(config: object) -> TinkexError | None:
     if not isinstance(config, Mapping):
         return validation(f"loss_fn_config must be a dict of numbers, not {shown(config)}", field="loss_fn_config")
     for name, value in cast("Mapping[object, object]", config).items():
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name.isprintable():
             return validation(f"loss_fn_config must have keys of text, not {shown(name)}", field="loss_fn_config")
         if not is_finite_number(value):
             field = f"loss_fn_config[{name!r}]"
@@ -84,6 +84,8 @@ def _datum_problem(datum: Datum, loss_fn: str, inputs: _Inputs | None) -> _Probl
         if misnamed is not None:
             return misnamed
     for name, tensor in datum.loss_fn_inputs.items():
+        if not name.isprintable():
+            return f"loss_fn_inputs[{name!r}]", "must have a printable name"
         fault = _tensor_problem(name, tensor) or (None if inputs is None else _shape_problem(datum, name, length))
         if fault is not None:
             return f"loss_fn_inputs[{name!r}]", fault

@@ -152,6 +152,7 @@ class Creations:
             case Err(error):
                 if session.asked:  # it may be there, and expire: a later create needs another, under another key
                     self._session = None
+                    self._give_up(session)
                 for creation in waiting:
                     self._fail(creation, error)
             case Ok(session_id):
@@ -162,6 +163,14 @@ class Creations:
                 for creation in waiting:
                     if not creation.over:
                         self._start_shared(creation, session)
+
+    def _give_up(self, session: Session) -> None:
+        """Leave a session that may exist to the reaper, as a lease of its own."""
+        now = self._actor.runtime.clock.time()
+        lease = self._book.intend(
+            session, owns_session=True, model_seq_id=-1, base_model="", lora=LoraConfig(), user_metadata=None, since=now
+        )
+        self._keeper.release(lease)
 
     def _start_shared(self, creation: Creation, session: Session) -> None:
         seq_id = next(self._model_seq_ids)

@@ -47,6 +47,9 @@ from tinkex.protocol.replies import (
 
 State = Literal["ready", "stopping", "finishing", "finished"]
 
+RESTART_SECONDS: Final = 1.0
+"""Before a reaper that ended is replaced: what ended it may do so again."""
+
 FINISH_SECONDS: Final = 3.0
 """Of the time to stop in, what is kept for finishing the sessions after the clients."""
 
@@ -309,6 +312,10 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
     def _reaper_down(self) -> None:
         if self._state == "ready" and self._supervisor.is_alive():
             self._log.error("reaper down, starting another")
+            self.run_after("another reaper", RESTART_SECONDS, self._start_another_reaper)
+
+    def _start_another_reaper(self) -> None:
+        if self._state == "ready":
             self._start_reaper()
 
     def _creates(self) -> Creations:

@@ -1,5 +1,6 @@
 """Splitting a call's data into requests, and joining their results: pure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -64,7 +65,9 @@ def _reduce(key: str, values: Sequence[float], weights: Sequence[float]) -> Mapp
     if rule == "unique":
         return {key if index == 0 else f"{key}_{index}": value for index, value in enumerate(values)}
     reducer = _REDUCERS.get(rule)
-    return {} if reducer is None else {key: reducer(values, weights)}
+    if reducer is None or (rule == "hash2" and not all(map(math.isfinite, values))):
+        return {}
+    return {key: reducer(values, weights)}
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -84,7 +84,13 @@ class Hold:
             return
         lose = partial(self._actor.run_soon, "session lost")
         self._forget_loss = self.lease.session.loss.listen(lambda error: lose(partial(self.lose, error)))
+        self._actor.add_finalizer(lambda _reason: self._no_longer_listen())
         self._open_model(then)
+
+    def _no_longer_listen(self) -> None:
+        forget, self._forget_loss = self._forget_loss, None
+        if forget is not None:
+            forget()
 
     def restore(self, source: Source, then: Callable[[Result[str]], None]) -> None:
         """Make the lease, which has a session of its own, real from a checkpoint; tell ``then`` as ``open`` does."""
@@ -108,8 +114,7 @@ class Hold:
         if self.closed:
             return
         self.closed = True
-        if self._forget_loss is not None:
-            self._forget_loss()
+        self._no_longer_listen()
         for task in self._tasks:
             task.cancel()
         if self.pipeline is not None:

@@ -39,6 +39,11 @@ class Host(Protocol):
         """Why it takes no requests, None while it does."""
         ...
 
+    @property
+    def takes_no_load(self) -> TinkexError | None:
+        """Why it takes no load, None while it does."""
+        ...
+
     def take(self, hold: Hold) -> None:
         """Go on with ``hold``."""
         ...
@@ -132,9 +137,14 @@ class Loads:
         self._fail(loading, result.error)
 
     def _begin(self, message: LoadState, call: Call) -> None:
-        if not call.deferred.settled:
-            self._loading = Loading(call, message)
-            self.go_on()
+        if call.deferred.settled:
+            return
+        refusal = self._host.takes_no_load
+        if refusal is not None:
+            self._actor.end_call(call, Err(refusal))
+            return
+        self._loading = Loading(call, message)
+        self.go_on()
 
     # Into the model that is there
 

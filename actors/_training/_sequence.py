@@ -37,6 +37,9 @@ class Sequence:
     waiting: deque[Operation] = field(default_factory=deque[Operation])
     sending: Operation | None = None
     accepted: dict[int, Operation] = field(default_factory=dict[int, Operation])
+    held: dict[int, Operation] = field(default_factory=dict[int, Operation])
+    """Done, and not to be answered before the gradients that they use are known to be sound."""
+
     suspicion: TinkexError | None = None
 
     def add(self, operation: Operation) -> list[Answer]:
@@ -101,7 +104,10 @@ class Sequence:
         """
         part.state = "done"
         part.result = value
-        if not operation.done or self._in_doubt(operation):
+        if not operation.done:
+            return []
+        if self._in_doubt(operation):
+            self.held[operation.number] = operation
             return []
         self.accepted.pop(operation.number, None)
         answers = self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
@@ -168,17 +174,24 @@ class Sequence:
 
     def _in_doubt(self, operation: Operation) -> bool:
         """Whether it uses gradients of which one is awaited still."""
-        return operation.uses_gradients and any(
-            earlier.makes_gradients and (earlier.first_seq_id or 0) < (operation.first_seq_id or 0)
-            for earlier in self.accepted.values()
-        )
+        if not operation.uses_gradients:
+            return False
+        for earlier in self.accepted.values():  # in the order of their numbers
+            if earlier is operation:
+                return False
+            if earlier.makes_gradients:
+                return True
+        return False
 
     def _vouch(self) -> list[Answer]:
         """Answer what waited only for the gradients before it."""
         answers: list[Answer] = []
-        for operation in list(self.accepted.values()):
-            if operation.done and not self._in_doubt(operation):
-                self.accepted.pop(operation.number)
+        for number, operation in list(self.held.items()):
+            if number not in self.accepted:
+                del self.held[number]
+            elif not self._in_doubt(operation):
+                del self.held[number]
+                self.accepted.pop(number)
                 answers += self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
         return answers
 

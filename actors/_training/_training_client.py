@@ -186,6 +186,13 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         """Why it takes no requests."""
         return self._refusal
 
+    @property
+    def takes_no_load(self) -> TinkexError | None:
+        """Why it takes no load, None while it does."""
+        if self._unload is None and self._state not in _TAKES_NO_LOAD:
+            return None
+        return self._refusal or still_starting()
+
     def take(self, hold: Hold) -> None:
         """Go on with ``hold``."""
         self._holder.take(hold)
@@ -232,8 +239,9 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
 
     @on(messages.LoadState)
     def _on_load_state(self, message: messages.LoadState) -> Result[LoadedState] | Deferred[LoadedState]:
-        if self._state in _TAKES_NO_LOAD:
-            return Err(self._refusal or still_starting())
+        refusal = self.takes_no_load
+        if refusal is not None:
+            return Err(refusal)
         return self._pulse.follow(self._loads.begin(message))
 
     def _submit(self, name: str, message: Request[T], build: Callable[..., Operation]) -> Result[T] | Deferred[T]:
@@ -250,7 +258,10 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
             call.deferred.settle(self._refuse())
             return
         left = None if call.expires is None else call.expires - self.runtime.clock.monotonic()
-        pipeline.resume(message, self._build(build), call.deferred, left)
+        operation = self._build(build)
+        pipeline.resume(message, operation, call.deferred, left)
+        if operation.waiting is not None:
+            operation.waiting.asked = call.waiting.asked
 
     def _pipeline(self) -> Pipeline | None:
         return self._holder.hold.pipeline if self._holder.hold is not None and self._refusal is None else None
@@ -286,7 +297,8 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         if self._pipeline() is None:
             self.end_call(call, self._refuse())
             return
-        self._state = "unloading"
+        if self._state != "stopping":
+            self._state = "unloading"
         self._refusal = is_unloaded(self.model_id)
         self._unload = call
         self._maybe_unload()

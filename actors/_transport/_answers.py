@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
-from tinkex.actors._transport._backoff import retry_after
+from tinkex.actors._transport._backoff import LONGEST_HINT_SECONDS, retry_after
 from tinkex.actors._transport._faults import (
     category_in,
     network_error,
@@ -165,9 +165,15 @@ def _pending(fields: dict[str, Any]) -> Pending:
     elif queue_state == "paused_rate_limit":
         state = "paused_rate_limit"
     reason = fields.get("queue_state_reason")
-    milliseconds = fields.get("retry_after_ms")
-    delay = milliseconds / 1000.0 if isinstance(milliseconds, int | float) and milliseconds > 0 else None
-    return Pending(delay, state, reason if isinstance(reason, str) else None, answered=True)
+    return Pending(
+        _delay(fields.get("retry_after_ms")), state, reason if isinstance(reason, str) else None, answered=True
+    )
+
+
+def _delay(milliseconds: Any) -> float | None:
+    if not isinstance(milliseconds, int | float) or not milliseconds > 0:
+        return None
+    return min(milliseconds, 1000.0 * LONGEST_HINT_SECONDS) / 1000.0
 
 
 def _word(fields: dict[str, Any], name: str) -> str | None:

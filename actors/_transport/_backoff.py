@@ -68,7 +68,7 @@ def _seconds(text: str | None, now: float) -> float | None:
         return value
     try:
         return parsedate_to_datetime(text).timestamp() - now
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -110,6 +110,8 @@ class Http:
             return NotSent(_cause(error))
         except httpx.TimeoutException as error:
             return Lost(_cause(error), timed_out=True)
+        except httpx.InvalidURL as error:  # of an id that the server gave
+            return NotSent(_cause(error))
         except httpx.HTTPError as error:
             return Lost(_cause(error), timed_out=False)
         return HttpReply(reply.status_code, reply.headers, reply.content)

@@ -53,6 +53,8 @@ class Again(NamedTuple):
 
     delay: float | None
     state: WaitState
+    reason: str | None = None
+    """The server's own words, or what the network did."""
 
 
 Verdict = Accepted | Refused | Unknown | Exists | Again
@@ -96,7 +98,7 @@ class Sending:
         if isinstance(attempt, Lost):
             self.ambiguous = True
         if not self._expired(now):
-            return Again(None, "backing_off")
+            return Again(None, "backing_off", network_error(self.what, attempt).message)
         return self._give_up(network_error(self.what, attempt))
 
     def _judge_reply(self, reply: HttpReply, now: float, wall: float) -> Verdict:
@@ -106,7 +108,7 @@ class Sending:
         error = status_error(self.what, reply, wall)
         if reply.status == 402:
             if billed_for < BILLING_LIMIT_SECONDS:
-                return Again(BILLING_PAUSE_SECONDS, "paused_billing")
+                return Again(BILLING_PAUSE_SECONDS, "paused_billing", own_words(reply))
             return self._give_up(error)
         if reply.status in (425, 429):
             return self._wait_out(reply, error, now, wall)
@@ -116,7 +118,7 @@ class Sending:
             self.ambiguous = True
             self.failures += 1
             if not self._expired(now):
-                return Again(_positive(retry_after(reply.headers, wall)), "backing_off")
+                return Again(_positive(retry_after(reply.headers, wall)), "backing_off", own_words(reply))
             return self._give_up(error)
         return self._judge_refusal(reply, error)
 
@@ -125,7 +127,7 @@ class Sending:
         if self._expired(now):
             return self._give_up(error)
         state: WaitState = "paused_rate_limit" if reply.status == 429 else "paused_capacity"
-        return Again(_positive(retry_after(reply.headers, wall)), state)
+        return Again(_positive(retry_after(reply.headers, wall)), state, own_words(reply))
 
     def _judge_refusal(self, reply: HttpReply, error: TinkexError) -> Verdict:
         own = own_words(reply) is not None

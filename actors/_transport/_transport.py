@@ -12,7 +12,7 @@ import msgspec
 
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
-from tinkex.actors._runtime._waiting import tell
+from tinkex.actors._runtime._waiting import PAUSES, tell
 from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
 from tinkex.actors._transport._backoff import full_jitter, poll_pause
 from tinkex.actors._transport._courtesy import Courtesy, Lane, Observe, Turn
@@ -217,10 +217,11 @@ class Transport:
             verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
             if not isinstance(verdict, Again):
                 return verdict
-            turn.observe(verdict.state, None)
+            turn.observe(verdict.state, verdict.reason)
             delay = verdict.delay if verdict.delay is not None else full_jitter(sending.failures, self._rng)
             await self._clock.sleep(delay + (0.0 if self._express else self._courtesy.delay_of_repeat()))
-            turn.observe("sending", None)
+            if verdict.state not in PAUSES:
+                turn.observe("sending", None)
 
     def _lane(self, lane: Lane) -> Lane:
         return "express" if self._express else lane
@@ -249,7 +250,7 @@ class Transport:
             return
         try:
             self._http.server_time = parsedate_to_datetime(date).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return
 
 

@@ -75,3 +75,8 @@ def test_outputs_are_joined_in_order_and_metrics_reduced_by_their_rule() -> None
 
 def test_a_metric_that_a_chunk_lacks_is_left_out_and_no_weight_is_no_division() -> None:
     assert combine([output(0, a_mean=2.0, b_sum=1.0), output(0, a_mean=4.0)]).metrics == {"a:mean": 0.0}
+
+
+def test_a_hash_that_is_no_number_is_left_out() -> None:
+    results = [ForwardBackwardOutput("t", [{}], {"x:hash2": value, "y:sum": 1.0}) for value in (1.0, float("nan"))]
+    assert combine(results).metrics == {"y:sum": 2.0}

@@ -87,19 +87,19 @@ def test_a_server_that_asks_for_patience_did_not_run_the_request(status: int) ->
 
 
 def test_rate_limits_are_waited_out_as_asked_and_refused_in_the_end() -> None:
-    assert judge([reply(429, retry_after="7")]) == Again(7.0, "paused_rate_limit")
-    assert judge([reply(429, retry_after_ms="1500")]) == Again(1.5, "paused_rate_limit")
+    assert judge([reply(429, retry_after="7")]) == Again(7.0, "paused_rate_limit", "said 429")
+    assert judge([reply(429, retry_after_ms="1500")]) == Again(1.5, "paused_rate_limit", "said 429")
     assert isinstance(judge([reply(429)], last_at=10.0), Refused)
 
 
 def test_no_5xx_is_repeated_at_once() -> None:
-    assert judge([reply(503, retry_after="0")]) == Again(None, "backing_off")
+    assert judge([reply(503, retry_after="0")]) == Again(None, "backing_off", "said 503")
 
 
 def test_billing_pauses_for_an_hour_and_the_pause_does_not_count_against_the_send_timeout() -> None:
     sending = Sending("optim_step", 0.0, 10.0)
-    assert sending.judge(reply(402), 0.0, 0.0) == Again(5.0, "paused_billing")
-    assert sending.judge(reply(402), BILLING_LIMIT_SECONDS - 1, 0.0) == Again(5.0, "paused_billing")
+    assert sending.judge(reply(402), 0.0, 0.0) == Again(5.0, "paused_billing", "said 402")
+    assert sending.judge(reply(402), BILLING_LIMIT_SECONDS - 1, 0.0) == Again(5.0, "paused_billing", "said 402")
     assert isinstance(sending.judge(LOST, BILLING_LIMIT_SECONDS - 0.5, 0.0), Again)
     fresh = Sending("optim_step", 0.0, 10.0)
     fresh.judge(reply(402), 0.0, 0.0)

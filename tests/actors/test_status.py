@@ -60,9 +60,9 @@ def a_world(**options: Any) -> Generator[World]:
     ("path", "answer", "state", "reason"),
     [
         ("/optim_step", "hold", "sending", None),
-        ("/optim_step", httpx.Response(503, json={"detail": "busy"}), "backing_off", None),
-        ("/optim_step", httpx.Response(429, json={"detail": "slow down"}), "paused_rate_limit", None),
-        ("/optim_step", httpx.Response(402, json={"detail": "pay"}), "paused_billing", None),
+        ("/optim_step", httpx.Response(503, json={"detail": "busy"}), "backing_off", "busy"),
+        ("/optim_step", httpx.Response(429, json={"detail": "slow down"}), "paused_rate_limit", "slow down"),
+        ("/optim_step", httpx.Response(402, json={"detail": "pay"}), "paused_billing", "pay"),
         ("/retrieve_future", "hold", "running", None),
         ("/retrieve_future", pending("active"), "running", None),
         (
@@ -282,6 +282,33 @@ def test_an_observer_that_hangs_holds_up_neither_the_operation_nor_the_stop() ->
         assert reply.get(timeout=20).is_ok
         service.stop()
         gate.set()
+
+
+def test_one_pause_is_one_event_however_often_the_request_is_sent_again_meanwhile() -> None:
+    told: list[QueueStateChange] = []
+    with a_world(on_queue_state_change=told.append) as one:
+        one.answers["/optim_step"] = httpx.Response(402, json={"detail": "pay"})
+        began = one.now()
+        reply = one.client.ask(STEP, block=False)
+        one.world.run_for(600.0)
+        assert [change.state for change in told] == ["paused_billing"]
+        assert one.status()[0].since == pytest.approx(began, abs=1.0)
+        reply.cancel()
+
+
+def test_what_waited_behind_a_load_was_asked_when_it_was_asked() -> None:
+    with a_world() as one:
+        one.client.ask(STEP).unwrap()
+        slow = httpx.Response(429, json={"detail": "slow"})
+        one.answers.update({"/weights_info": slow, "/optim_step": slow})
+        one.client.ask(messages.LoadState("tinker://r/weights/a"), block=False)
+        asked = one.now()
+        step = one.client.ask(STEP, block=False)
+        one.world.run_for(100.0)
+        del one.answers["/weights_info"]
+        one.world.run_for(100.0)
+        assert [(operation.name, operation.asked) for operation in one.status()] == [("optim_step", asked)]
+        step.cancel()
 
 
 def test_an_observer_that_cannot_be_called_is_refused() -> None:

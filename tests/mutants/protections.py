@@ -79,8 +79,8 @@ PROTECTIONS = (
     Protection(
         "a step is Ok only when the passes before it are",
         "actors/_training/_sequence.py",
-        "if not operation.done or self._in_doubt(operation):",
-        "if not operation.done:",
+        "        if self._in_doubt(operation):\n            self.held",
+        "        if False:\n            self.held",
         (SEQUENCE,),
     ),
     Protection(
