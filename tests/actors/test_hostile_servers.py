@@ -97,7 +97,7 @@ def test_clients_that_have_ended_are_forgotten_by_the_session_that_they_shared()
         for _ in range(5):
             service.ask(messages.CreateLoraTrainingClient("m", rank=4)).unwrap().stop()
         world.run_for(5.0)
-        listening = [len(thing.loss._listeners) for thing in gc.get_objects() if isinstance(thing, Session)]
+        listening = [len(thing.loss._listeners) for thing in gc.get_objects() if type(thing) is Session]
         assert sum(listening) == 0
         service.stop()
 

@@ -168,7 +168,7 @@ class Worker(GenServer[Any]):
         (messages.ForwardBackward([datum(weights=[math.nan, 0.0, 0.0])]), "has nan"),
         (
             messages.Forward([Datum(datum().model_input, {"\ud800": TensorData([1.0])})], "own_loss"),
-            "cannot be written",
+            "must have a printable name",
         ),
     ],
 )
