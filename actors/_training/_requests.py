@@ -131,9 +131,7 @@ def save_weights_for_sampler(number: int, model_id: str, message: SaveWeightsFor
     )
 
 
-def load_state(
-    number: int, model_id: str, message: LoadState, now: float, access_token: str | None = None
-) -> Operation:
+def load_state(number: int, model_id: str, message: LoadState, now: float) -> Operation:
     """Build the request of a ``LoadState``; servers take it only as a model's first request."""
 
     def encode(seq_id: int) -> bytes:
@@ -143,7 +141,6 @@ def load_state(
                 seq_id=seq_id,
                 path=message.path,
                 optimizer=message.optimizer,
-                weights_access_token=access_token,
             )
         )
 
