@@ -101,8 +101,7 @@ class Hold:
         pipeline = self.pipeline
         if pipeline is None:
             raise AssertionError("a load needs an open model")
-        now = self._actor.runtime.clock.time()
-        pipeline.enqueue(load_state(self._next_number(), self.lease.model_id or "", message, now), then)
+        pipeline.enqueue(load_state(self._next_number(), self.lease.model_id or "", message), then)
 
     def lose(self, error: TinkexError) -> None:
         """Note that the session is gone, unless this was closed meanwhile."""

@@ -50,14 +50,12 @@ class Operation:
         uses_gradients: whether it must not count as done behind such a failure.
         save_name: the checkpoint's name, where an "exists" answer may be our own doing.
         nonce: what proves that, found in the checkpoint's metadata.
-        since: epoch seconds of the call.
     """
 
     number: int
     name: str
     parts: Sequence[Part]
     join: Callable[[Sequence[Any]], Any]
-    since: float
     makes_gradients: bool = False
     uses_gradients: bool = False
     save_name: str | None = None

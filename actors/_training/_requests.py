@@ -20,23 +20,23 @@ NONCE_KEY: Final = "tinkex.request"
 """Key in a checkpoint's user_metadata that proves which call made it."""
 
 
-def forward_backward(number: int, model_id: str, message: ForwardBackward, now: float) -> Operation:
+def forward_backward(number: int, model_id: str, message: ForwardBackward) -> Operation:
     """Build the requests of a ``ForwardBackward``; its chunks take one number each."""
 
     def request(body: wire.ForwardBackwardInput, seq_id: int) -> wire.ForwardBackwardRequest:
         return wire.ForwardBackwardRequest(forward_backward_input=body, model_id=model_id, seq_id=seq_id)
 
     parts = _passes("/api/v1/forward_backward", message, request)
-    return Operation(number, "forward_backward", parts, combine, now, makes_gradients=True)
+    return Operation(number, "forward_backward", parts, combine, makes_gradients=True)
 
 
-def forward(number: int, model_id: str, message: Forward, now: float) -> Operation:
+def forward(number: int, model_id: str, message: Forward) -> Operation:
     """Build the requests of a ``Forward``."""
 
     def request(body: wire.ForwardBackwardInput, seq_id: int) -> wire.ForwardRequest:
         return wire.ForwardRequest(forward_input=body, model_id=model_id, seq_id=seq_id)
 
-    return Operation(number, "forward", _passes("/api/v1/forward", message, request), combine, now)
+    return Operation(number, "forward", _passes("/api/v1/forward", message, request), combine)
 
 
 def _passes(
@@ -63,7 +63,7 @@ def _passes(
     return [part(chunk) for chunk in chunk_data(message.data)]
 
 
-def optim_step(number: int, model_id: str, message: OptimStep, now: float) -> Operation:
+def optim_step(number: int, model_id: str, message: OptimStep) -> Operation:
     """Build the request of an ``OptimStep``."""
 
     def encode(seq_id: int) -> bytes:
@@ -74,10 +74,10 @@ def optim_step(number: int, model_id: str, message: OptimStep, now: float) -> Op
         return OptimStepOutput(metrics=dict(wire.decode(body, wire.OptimStepResult).metrics or {}))
 
     part = Part("/api/v1/optim_step", encode, decode)
-    return Operation(number, "optim_step", [part], _single, now, uses_gradients=True)
+    return Operation(number, "optim_step", [part], _single, uses_gradients=True)
 
 
-def save_state(number: int, model_id: str, message: SaveState, now: float) -> Operation:
+def save_state(number: int, model_id: str, message: SaveState) -> Operation:
     """Build the request of a ``SaveState``, with a nonce that proves later whose checkpoint it is."""
     nonce = uuid.uuid4().hex
     metadata = {**(message.user_metadata or {}), NONCE_KEY: nonce}
@@ -96,10 +96,10 @@ def save_state(number: int, model_id: str, message: SaveState, now: float) -> Op
 
     part = Part("/api/v1/save_weights", encode, _saved)
     name = f"weights/{message.name}"
-    return Operation(number, "save_weights", [part], _single, now, save_name=name, nonce=nonce)
+    return Operation(number, "save_weights", [part], _single, save_name=name, nonce=nonce)
 
 
-def save_weights_for_sampler(number: int, model_id: str, message: SaveWeightsForSampler, now: float) -> Operation:
+def save_weights_for_sampler(number: int, model_id: str, message: SaveWeightsForSampler) -> Operation:
     """Build the request of a ``SaveWeightsForSampler``."""
     nonce = uuid.uuid4().hex
 
@@ -125,13 +125,12 @@ def save_weights_for_sampler(number: int, model_id: str, message: SaveWeightsFor
         "save_weights_for_sampler",
         [part],
         _single,
-        now,
         save_name=f"sampler_weights/{message.name}",
         nonce=nonce,
     )
 
 
-def load_state(number: int, model_id: str, message: LoadState, now: float) -> Operation:
+def load_state(number: int, model_id: str, message: LoadState) -> Operation:
     """Build the request of a ``LoadState``; servers take it only as a model's first request."""
 
     def encode(seq_id: int) -> bytes:
@@ -149,7 +148,7 @@ def load_state(number: int, model_id: str, message: LoadState, now: float) -> Op
         result = wire.decode(body, wire.LoadWeightsResult)
         return LoadedState(path=result.path or message.path, model_id=result.model_id or model_id)
 
-    return Operation(number, "load_weights", [Part("/api/v1/load_weights", encode, decode)], _single, now)
+    return Operation(number, "load_weights", [Part("/api/v1/load_weights", encode, decode)], _single)
 
 
 def recognise(what: str, body: bytes, *names: str) -> None:

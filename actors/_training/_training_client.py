@@ -270,7 +270,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         return Err(self._refusal or still_starting())
 
     def _build(self, build: Callable[..., Operation]) -> Operation:
-        return build(number=self._holder.next_number(), model_id=self.model_id or "", now=self._now())
+        return build(number=self._holder.next_number(), model_id=self.model_id or "")
 
     # Questions, and giving the model back
 
@@ -375,6 +375,3 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
         self._maybe_unload()
         if self._state == "stopping" and self._holder.idle and not self.calls_open:
             self.drained()
-
-    def _now(self) -> float:
-        return self.runtime.clock.time()

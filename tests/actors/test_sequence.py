@@ -17,7 +17,7 @@ BOOM = TinkexError("boom", kind="api_status", category="user", status=400)
 
 def make(number: int, parts: int = 1, *, name: str = "save_weights", **options: Any) -> Operation:
     bodies = [Part(f"/{name}", _encode, _decode) for _ in range(parts)]
-    return Operation(number, name, bodies, list, 0.0, **options)
+    return Operation(number, name, bodies, list, **options)
 
 
 def _encode(seq_id: int) -> bytes:
