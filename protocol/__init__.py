@@ -7,6 +7,7 @@ from tinkex.protocol._child_spec import ChildSpec
 from tinkex.protocol._config import AdamParams, LoraConfig
 from tinkex.protocol._datum import Datum
 from tinkex.protocol._errors import ErrorCategory, ErrorKind, TinkexError, validation
+from tinkex.protocol._manifest import Manifest, manifest_name
 from tinkex.protocol._message_codec import decode_message, decode_result, encode_message, encode_result
 from tinkex.protocol._model_input import EncodedTextChunk, ModelInput
 from tinkex.protocol._path import TinkerPath
@@ -14,11 +15,20 @@ from tinkex.protocol._queue_state import QueueState, QueueStateChange
 from tinkex.protocol._recovery import Recovered, RecoveryFailed, RecoveryPolicy, RecoverySignal
 from tinkex.protocol._request import Request
 from tinkex.protocol._result import Err, Ok, Result
+from tinkex.protocol._run_status import RunState, RunStatus
 from tinkex.protocol._tensor import TensorData
+from tinkex.protocol._trainer_policies import (
+    CheckpointPolicy,
+    LossGuard,
+    RebuildPolicy,
+    RetentionPolicy,
+    WatchdogPolicy,
+)
 
 __all__ = [
     "AdamParams",
     "ApiKey",
+    "CheckpointPolicy",
     "ChildSpec",
     "Datum",
     "EncodedTextChunk",
@@ -26,24 +36,32 @@ __all__ = [
     "ErrorCategory",
     "ErrorKind",
     "LoraConfig",
+    "LossGuard",
+    "Manifest",
     "ModelInput",
     "Ok",
     "QueueState",
     "QueueStateChange",
+    "RebuildPolicy",
     "Recovered",
     "RecoveryFailed",
     "RecoveryPolicy",
     "RecoverySignal",
     "Request",
     "Result",
+    "RetentionPolicy",
+    "RunState",
+    "RunStatus",
     "TensorData",
     "TinkerPath",
     "TinkexError",
+    "WatchdogPolicy",
     "check_data",
     "decode_message",
     "decode_result",
     "encode_message",
     "encode_result",
+    "manifest_name",
     "messages",
     "replies",
     "validation",

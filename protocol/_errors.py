@@ -19,6 +19,10 @@ ErrorKind = Literal[
     "conflict",
     "protocol",
     "cancelled",
+    "fenced",
+    "resume_refused",
+    "program_failed",
+    "run_failed",
 ]
 """What failed: a closed set."""
 
@@ -42,6 +46,10 @@ _RETRYABLE: Final[Mapping[str, bool | str]] = {
     "conflict": False,
     "protocol": False,
     "cancelled": False,
+    "fenced": False,
+    "resume_refused": False,
+    "program_failed": False,
+    "run_failed": False,
 }
 """Can the same request, repeated as it stands, succeed?
 

@@ -1,12 +1,12 @@
 """When a lost run is rebuilt, how often it is tried, and what its owner is told."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 
 import msgspec
 
-from tinkex.protocol._checks import check_flag, check_number, check_path, check_whole, shown
+from tinkex.protocol._checks import check_flag, check_number, check_path, check_whole
 from tinkex.protocol._errors import TinkexError, validation
+from tinkex.protocol._policy import Policy, first_error
 
 RecoverySignal = Literal["session_lost", "corrupted", "suspect"]
 """What tells that a run cannot go on: its session ended, its weights are gone, or nobody knows what it trained."""
@@ -14,7 +14,7 @@ RecoverySignal = Literal["session_lost", "corrupted", "suspect"]
 LATEST: Final = "latest"
 
 
-class RecoveryPolicy(msgspec.Struct, frozen=True):
+class RecoveryPolicy(Policy, frozen=True):
     """How a service client recovers the training clients that it made. Times are seconds.
 
     Raises:
@@ -41,24 +41,6 @@ class RecoveryPolicy(msgspec.Struct, frozen=True):
     recover_suspect: bool = False
     """Whether a client that is suspect is rebuilt, too."""
 
-    def __post_init__(self) -> None:
-        error = self.check()
-        if error is not None:
-            raise error
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "RecoveryPolicy":
-        """Build the policy that ``fields`` describe, as a configuration file may have them.
-
-        Raises:
-            TinkexError: kind ``validation``: a field is unknown or wrong.
-        """
-        for name in fields:
-            if name not in cls.__struct_fields__:
-                known = ", ".join(cls.__struct_fields__)
-                raise validation(f"a recovery policy has no {shown(name)}; its fields are {known}", field=str(name))
-        return cls(**fields)
-
     def check(self) -> TinkexError | None:
         """Return what is wrong, or None."""
         flags = ("enabled", "restore_optimizer", "recover_suspect")
@@ -72,7 +54,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True):
             *(check_number(name, getattr(self, name), 0.0) for name in waits),
             self._check_checkpoint(),
         ]
-        error = next((error for error in errors if error is not None), None)
+        error = first_error(*errors)
         if error is None and self.max_backoff_seconds < self.backoff_seconds:
             return validation("max_backoff_seconds must be at least backoff_seconds", field="max_backoff_seconds")
         return error

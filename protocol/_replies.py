@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from tinkex.protocol._run_status import RunStatus
 from tinkex.protocol._tensor import TensorData
 
 
@@ -111,6 +112,14 @@ class CheckpointList(msgspec.Struct, frozen=True):
     checkpoints: list[Checkpoint]
 
 
+class FinishedSession(msgspec.Struct, frozen=True):
+    """A session was ended; whoever used it gets ``session_lost``."""
+
+    session_id: str
+    finished: bool
+    """False where the server cannot finish sessions, and this one is left to expire."""
+
+
 class DeletedCheckpoint(msgspec.Struct, frozen=True):
     """A checkpoint was deleted."""
 
@@ -179,6 +188,8 @@ class ActorStatus(msgspec.Struct, frozen=True):
     model_id: str | None = None
     next_seq_id: int | None = None
     operations: list[OperationStatus] = []
+    run: RunStatus | None = None
+    """Of a trainer: its run."""
 
 
 class ChildInfo(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from tinkex.protocol._replies import (
     CheckpointList,
     CheckpointTtl,
     DeletedCheckpoint,
+    FinishedSession,
     ServerCapabilities,
 )
 from tinkex.protocol._request import Request
@@ -121,6 +122,21 @@ class SetCheckpointTtl(Request[CheckpointTtl], frozen=True):
 
     def check(self) -> TinkexError | None:
         return super().check() or check_path("path", self.path) or check_ttl("ttl_seconds", self.ttl_seconds)
+
+
+class FinishSession(Request[FinishedSession], frozen=True):
+    """End a session on the server, whoever began it: its models go, and its user gets ``session_lost``."""
+
+    session_id: str
+    detail: str | None = None
+    """Why, for the server's records."""
+
+    def check(self) -> TinkexError | None:
+        return (
+            super().check()
+            or check_text("session_id", self.session_id)
+            or check_optional(check_text, "detail", self.detail)
+        )
 
 
 def _own_metadata(message: CreateLoraTrainingClient | CreateTrainingClientFromState) -> None:

@@ -4,6 +4,7 @@ from tinkex.protocol._service_messages import (
     CreateLoraTrainingClient,
     CreateTrainingClientFromState,
     DeleteCheckpoint,
+    FinishSession,
     GetCheckpointInfo,
     GetServerCapabilities,
     ListCheckpoints,
@@ -19,6 +20,7 @@ from tinkex.protocol._supervisor_messages import (
     Tree,
     WhichChildren,
 )
+from tinkex.protocol._trainer_messages import CheckpointNow, Pause, Resume, Start, Stop, WaitUntilDone, Why
 from tinkex.protocol._training_messages import (
     Forward,
     ForwardBackward,
@@ -31,10 +33,12 @@ from tinkex.protocol._training_messages import (
 )
 
 __all__ = [
+    "CheckpointNow",
     "CountChildren",
     "CreateLoraTrainingClient",
     "CreateTrainingClientFromState",
     "DeleteCheckpoint",
+    "FinishSession",
     "Forward",
     "ForwardBackward",
     "GetCheckpointInfo",
@@ -44,14 +48,20 @@ __all__ = [
     "ListCheckpoints",
     "LoadState",
     "OptimStep",
+    "Pause",
     "RestartChild",
+    "Resume",
     "SaveState",
     "SaveWeightsForSampler",
     "SetCheckpointTtl",
+    "Start",
     "StartChild",
     "Status",
+    "Stop",
     "TerminateChild",
     "Tree",
     "UnloadModel",
+    "WaitUntilDone",
     "WhichChildren",
+    "Why",
 ]

@@ -11,6 +11,7 @@ from tinkex.protocol._replies import (
     ChildList,
     ChildStopped,
     DeletedCheckpoint,
+    FinishedSession,
     ForwardBackwardOutput,
     LeakReport,
     LeaseReport,
@@ -24,6 +25,7 @@ from tinkex.protocol._replies import (
     SupportedModel,
     UnloadedModel,
 )
+from tinkex.protocol._run_status import CommittedCheckpoint, Explanation, RunStatus, StoppedRun
 from tinkex.protocol._supervision_tree import ChildNode, SupervisionTree
 
 __all__ = [
@@ -37,7 +39,10 @@ __all__ = [
     "ChildList",
     "ChildNode",
     "ChildStopped",
+    "CommittedCheckpoint",
     "DeletedCheckpoint",
+    "Explanation",
+    "FinishedSession",
     "ForwardBackwardOutput",
     "LeakReport",
     "LeaseReport",
@@ -45,9 +50,11 @@ __all__ = [
     "ModelInfo",
     "OperationStatus",
     "OptimStepOutput",
+    "RunStatus",
     "SavedSamplerWeights",
     "SavedState",
     "ServerCapabilities",
+    "StoppedRun",
     "SupervisionTree",
     "SupportedModel",
     "UnloadedModel",

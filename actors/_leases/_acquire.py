@@ -176,11 +176,19 @@ async def finish_session(transport: Transport, session: Session) -> bool:
     async with session.lock:
         if session.session_id is None or session.finished:
             return True
-        request = wire.FinishSessionRequest(reason=wire.FinishReason(type="success"), detail=None)
-        path = f"/api/v1/sessions/{session.session_id}/finish"
-        done = await _step(transport, path, wire.encode(request), "finish_session")
-        session.finished = done is not None  # whatever it says
+        session.finished = await end_session(transport, session.session_id)
         return session.finished
+
+
+async def end_session(transport: Transport, session_id: str, detail: str | None = None) -> bool:
+    """Finish a session, whoever began it; return whether the server confirmed it, whatever it says of it.
+
+    Raises:
+        TinkexError: the server could not be asked.
+    """
+    request = wire.FinishSessionRequest(reason=wire.FinishReason(type="success"), detail=detail)
+    path = f"/api/v1/sessions/{session_id}/finish"
+    return await _step(transport.express, path, wire.encode(request), "finish_session") is not None
 
 
 async def unload(transport: Transport, model_id: str, patience: float | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from tinkex.actors._leases._acquire import end_session
 from tinkex.actors._transport import Transport
 from tinkex.protocol import TinkerPath, wire
 from tinkex.protocol.replies import (
@@ -9,6 +10,7 @@ from tinkex.protocol.replies import (
     CheckpointList,
     CheckpointTtl,
     DeletedCheckpoint,
+    FinishedSession,
     ServerCapabilities,
     SupportedModel,
 )
@@ -27,6 +29,11 @@ async def get_server_capabilities(transport: Transport) -> ServerCapabilities:
             if model.model_name is not None
         ]
     )
+
+
+async def finish_session(transport: Transport, session_id: str, detail: str | None) -> FinishedSession:
+    """End a session on the server, whoever began it."""
+    return FinishedSession(session_id=session_id, finished=await end_session(transport, session_id, detail))
 
 
 async def list_checkpoints(transport: Transport, run_id: str | None) -> CheckpointList:

@@ -23,6 +23,7 @@ from tinkex.actors._service._announcer import Announcer
 from tinkex.actors._service._creations import Creations
 from tinkex.actors._service._service_calls import (
     delete_checkpoint,
+    finish_session,
     get_server_capabilities,
     list_checkpoints,
     set_checkpoint_ttl,
@@ -41,6 +42,7 @@ from tinkex.protocol.replies import (
     CheckpointList,
     CheckpointTtl,
     DeletedCheckpoint,
+    FinishedSession,
     LeakReport,
     ServerCapabilities,
 )
@@ -168,6 +170,11 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         return self.handle_call(messages.SetCheckpointTtl, path, ttl_seconds, **options)
 
     @exposed
+    def finish_session(self, session_id: str, detail: str | None = None, **options: Any) -> Any:
+        """End a session on the server; see ``messages.FinishSession``."""
+        return self.handle_call(messages.FinishSession, session_id, detail, **options)
+
+    @exposed
     def leaks(self) -> Any:
         """List what could not be released; see ``messages.Leaks``."""
         return self.handle_call(messages.Leaks)
@@ -209,6 +216,11 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
     def _on_set_checkpoint_ttl(self, message: messages.SetCheckpointTtl) -> Deferred[CheckpointTtl]:
         work = set_checkpoint_ttl(self._transport, message.path, message.ttl_seconds)
         return self.call("set_checkpoint_ttl", message, work)
+
+    @on(messages.FinishSession)
+    def _on_finish_session(self, message: messages.FinishSession) -> Deferred[FinishedSession]:
+        work = finish_session(self._transport, message.session_id, message.detail)
+        return self.call("finish_session", message, work)
 
     @on(messages.Leaks)
     def _on_leaks(self, _message: messages.Leaks) -> Result[LeakReport]:

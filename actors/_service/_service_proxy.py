@@ -11,6 +11,7 @@ from tinkex.protocol.replies import (
     CheckpointList,
     CheckpointTtl,
     DeletedCheckpoint,
+    FinishedSession,
     LeakReport,
     ServerCapabilities,
 )
@@ -83,6 +84,12 @@ class ServiceClientProxy(Protocol):
         self, path: str, ttl_seconds: int | None, *, await_timeout: float | None = None
     ) -> Reply[CheckpointTtl]:
         """Let a checkpoint expire, or never for None."""
+        ...
+
+    def finish_session(
+        self, session_id: str, detail: str | None = None, *, await_timeout: float | None = None
+    ) -> Reply[FinishedSession]:
+        """End a session on the server, whoever began it."""
         ...
 
     def leaks(self) -> Reply[LeakReport]:

@@ -6,7 +6,8 @@ import pytest
 
 ROOMS = {
     "tinkex.protocol": """
-        AdamParams ApiKey ChildSpec Datum EncodedTextChunk Err ErrorCategory ErrorKind LoraConfig ModelInput Ok
+        AdamParams ApiKey CheckpointPolicy ChildSpec Datum EncodedTextChunk Err ErrorCategory ErrorKind LoraConfig
+        LossGuard Manifest ModelInput Ok RebuildPolicy RetentionPolicy RunState RunStatus WatchdogPolicy manifest_name
         QueueState QueueStateChange Recovered RecoveryFailed RecoveryPolicy RecoverySignal Request Result
         TensorData TinkerPath TinkexError check_data decode_message decode_result encode_message encode_result
         messages replies validation wire

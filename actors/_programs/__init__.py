@@ -1,0 +1,1 @@
+"""Training programs: what a trainer is told to do."""

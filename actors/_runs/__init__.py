@@ -1,0 +1,1 @@
+"""What stays of supervised runs: folders, manifests, logs, and the store that says who may write."""

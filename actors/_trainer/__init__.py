@@ -1,0 +1,1 @@
+"""Trainers: actors that run a training program to its end, whatever is killed meanwhile."""
