@@ -173,12 +173,12 @@ bad(messages.OptimStep, "adam_params must be AdamParams, not {'lr': 1}", {"lr": 
 bad(messages.OptimStep, "adam_params must be AdamParams, not None", None)
 bad(messages.OptimStep, "learning_rate must be a finite number of at least 0.0, not nan", AdamParams(math.nan))
 bad(messages.StartChild, "spec must be a ChildSpec, not None", None)
-for wrong in (None, "", " ", 3, "a\nb", "\ud800"):
-    bad(messages.FinishSession, "session_id must be text", wrong)
-for wrong in ("", " ", 3, "a\nb"):
-    bad(messages.FinishSession, "detail must be text", "session-1", wrong)
-for wrong in (None, 1, "yes"):
-    bad(messages.Stop, "save must be True or False", wrong)
+for no_text in (None, "", " ", 3, "a\nb", "\ud800"):
+    bad(messages.FinishSession, "session_id must be text", no_text)
+    if no_text is not None:
+        bad(messages.FinishSession, "detail must be text", "session-1", no_text)
+for no_flag in (None, 1, "yes"):
+    bad(messages.Stop, "save must be True or False", no_flag)
 for by_id in (messages.TerminateChild, messages.RestartChild):
     bad(by_id, "id must be text, not None", None)
     bad(by_id, "id must be text that is not blank", " ")
