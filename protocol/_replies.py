@@ -117,7 +117,7 @@ class FinishedSession(msgspec.Struct, frozen=True):
 
     session_id: str
     finished: bool
-    """False where the server cannot finish sessions, and this one is left to expire."""
+    """False where the server cannot finish sessions, which leaves this one to expire, or has none of this id."""
 
 
 class TrainingRunInfo(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any, Final
+from urllib.parse import quote
 
 from tinkex.actors._leases._lease import Lease, LeaseBook
 from tinkex.actors._leases._session import Session
@@ -187,7 +188,7 @@ async def end_session(transport: Transport, session_id: str, detail: str | None 
         TinkexError: the server could not be asked.
     """
     request = wire.FinishSessionRequest(reason=wire.FinishReason(type="success"), detail=detail)
-    path = f"/api/v1/sessions/{session_id}/finish"
+    path = f"/api/v1/sessions/{quote(session_id, safe=':')}/finish"
     return await _step(transport.express, path, wire.encode(request), "finish_session") is not None
 
 

@@ -77,6 +77,7 @@ class Engine:
         self.sampling: Final[dict[str, Callable[[], None]]] = {}
         """What ends a request to sample early, by the ids of those that have not ended."""
         self.draining = False
+        self._resting: Final[dict[str, list[asyncio.Future[None]]]] = {}
         self._opened: tuple[Root, Store] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -185,6 +186,13 @@ class Engine:
         if self.futures.pending >= self.config.max_pending:
             raise Refusal(429, f"{self.futures.pending} requests wait for their results; wait for some of them first")
 
+    async def rest(self, model_id: str) -> None:
+        """Wait for the end of the job that a model is running, if it is; not for those that are queued."""
+        if self.executor.runs(model_id):
+            resting = asyncio.get_running_loop().create_future()
+            self._resting.setdefault(model_id, []).append(resting)
+            await resting
+
     def fail(self, jobs: list[Job], reason: str) -> None:
         """Answer jobs that will not run."""
         for job in jobs:
@@ -192,7 +200,13 @@ class Engine:
 
     def _settled_elsewhere(self, job: Job, outcome: Outcome) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._settled, job, outcome)
+        self._loop.call_soon_threadsafe(self._ran, job, outcome)
+
+    def _ran(self, job: Job, outcome: Outcome) -> None:
+        for resting in self._resting.pop(job.model_id, ()):
+            if not resting.done():
+                resting.set_result(None)
+        self._settled(job, outcome)
 
     def _settled(self, job: Job, outcome: Outcome) -> None:
         if job.saves is not None:

@@ -65,6 +65,7 @@ class Executor:
         self._turns: deque[str] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self._running: Job | None = None
         self._thread = threading.Thread(target=self._main, name="tinkex-compute", daemon=True)
         self.compute: Compute | None = None
         """The compute part once it is loaded; only its counters may be read from other threads."""
@@ -99,6 +100,11 @@ class Executor:
             lane.extend(kept)
             return dropped
 
+    def runs(self, model_id: str) -> bool:
+        """Whether a job of the model is running; its outcome is settled after this has turned false, never before."""
+        with self._wake:
+            return self._running is not None and self._running.model_id == model_id
+
     def _lane(self, job: Job) -> deque[Job]:
         lane = self._lanes.get(job.model_id)
         if lane is None:
@@ -127,7 +133,8 @@ class Executor:
                     lane = self._lanes[model_id]
                     if lane:
                         self._turns.append(model_id)
-                        return lane.popleft()
+                        self._running = lane.popleft()
+                        return self._running
                     del self._lanes[model_id]
                 else:
                     self._wake.wait()
@@ -135,13 +142,14 @@ class Executor:
     def _run(self, job: Job) -> None:
         compute = self.compute
         if compute is None:
-            self._settle(job, OperationFailed(self.failure or "", "server"))
+            self._end(job, OperationFailed(self.failure or "", "server"))
             return
         outcome: Outcome
         try:
             done = job.work(compute)
             if isinstance(done, Unfinished):
                 with self._wake:
+                    self._running = None
                     self._lane(job).appendleft(job)
                 return
             outcome = done
@@ -155,4 +163,9 @@ class Executor:
             outcome = OperationFailed(f"{job.label} broke in the engine: {type(error).__name__}: {error}", "server")
         if job.poisons and isinstance(outcome, OperationFailed):
             compute.poison(job.model_id, f"{job.label} failed: {outcome.message}")
+        self._end(job, outcome)
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        with self._wake:
+            self._running = None
         self._settle(job, outcome)

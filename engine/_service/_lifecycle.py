@@ -68,11 +68,17 @@ async def active_session(engine: "Engine", session_id: str, owner: str) -> Sessi
 
 
 async def finish_session(engine: "Engine", session_id: str, owner: str, body: wire.FinishSessionRequest) -> None:
-    """End a session and unload its models; the first reason stays, a repeat is harmless."""
+    """End a session and unload its models; the first reason stays, a repeat is harmless.
+
+    When it is answered, whoever ended it, no request of the session's models trains or saves any more: what was queued
+    does not run, and what was running has ended.
+    """
     row = await session_row(engine, session_id, owner)
     session = engine.sessions.find(row.session_id)
     if session is not None:
         await end_session(engine, session, "finished", body.reason.type, body.detail)
+    for model in engine.models.of_session(row.session_id):
+        await engine.rest(model.model_id)
 
 
 async def session_row(engine: "Engine", session_id: str, owner: str) -> SessionRow:

@@ -48,6 +48,10 @@ def test_the_kinds_are_the_closed_set() -> None:
         "conflict",
         "protocol",
         "cancelled",
+        "fenced",
+        "resume_refused",
+        "program_failed",
+        "run_failed",
     }
     assert set(CATEGORIES) == {"user", "server", "unknown"}
 
@@ -206,6 +210,15 @@ TABLE: list[tuple[ErrorKind, ErrorCategory, int | None, str | None, bool, bool]]
     ("protocol", "server", None, None, False, False),
     ("cancelled", "user", None, None, False, True),
     ("cancelled", "unknown", None, "not_sent", False, False),
+    ("fenced", "unknown", None, None, False, False),
+    ("fenced", "unknown", None, "not_sent", False, False),
+    ("fenced", "server", 503, None, False, False),
+    ("resume_refused", "user", None, None, False, True),
+    ("resume_refused", "unknown", None, "not_sent", False, False),
+    ("program_failed", "user", None, None, False, True),
+    ("program_failed", "unknown", None, "not_sent", False, False),
+    ("run_failed", "unknown", None, None, False, False),
+    ("run_failed", "server", 503, "not_sent", False, False),
 ]
 
 

@@ -30,6 +30,8 @@ GOOD: list[Request[Any]] = [
     messages.DeleteCheckpoint(SAMPLER),
     messages.SetCheckpointTtl(PATH, 3600),
     messages.SetCheckpointTtl(PATH, None),
+    messages.FinishSession("session-1"),
+    messages.FinishSession("session-1", "taken over"),
     messages.Leaks(),
     messages.Status(),
     messages.Forward([datum()]),
@@ -50,6 +52,14 @@ GOOD: list[Request[Any]] = [
     messages.CountChildren(),
     messages.Tree(),
     messages.Tree(0.0),
+    messages.Start(),
+    messages.Pause(),
+    messages.Resume(),
+    messages.CheckpointNow(),
+    messages.Stop(),
+    messages.Stop(False),
+    messages.Why(),
+    messages.WaitUntilDone(),
 ]
 
 
@@ -163,6 +173,12 @@ bad(messages.OptimStep, "adam_params must be AdamParams, not {'lr': 1}", {"lr": 
 bad(messages.OptimStep, "adam_params must be AdamParams, not None", None)
 bad(messages.OptimStep, "learning_rate must be a finite number of at least 0.0, not nan", AdamParams(math.nan))
 bad(messages.StartChild, "spec must be a ChildSpec, not None", None)
+for no_text in (None, "", " ", 3, "a\nb", "\ud800"):
+    bad(messages.FinishSession, "session_id must be text", no_text)
+    if no_text is not None:
+        bad(messages.FinishSession, "detail must be text", "session-1", no_text)
+for no_flag in (None, 1, "yes"):
+    bad(messages.Stop, "save must be True or False", no_flag)
 for by_id in (messages.TerminateChild, messages.RestartChild):
     bad(by_id, "id must be text, not None", None)
     bad(by_id, "id must be text that is not blank", " ")
@@ -230,6 +246,14 @@ def typed_replies() -> None:
     assert_type(ask(messages.ListCheckpoints()), Result[replies.CheckpointList])
     assert_type(ask(messages.DeleteCheckpoint("a")), Result[replies.DeletedCheckpoint])
     assert_type(ask(messages.SetCheckpointTtl("a", 1)), Result[replies.CheckpointTtl])
+    assert_type(ask(messages.FinishSession("a")), Result[replies.FinishedSession])
+    assert_type(ask(messages.Start()), Result[replies.RunStatus])
+    assert_type(ask(messages.Pause()), Result[replies.RunStatus])
+    assert_type(ask(messages.Resume()), Result[replies.RunStatus])
+    assert_type(ask(messages.CheckpointNow()), Result[replies.CommittedCheckpoint])
+    assert_type(ask(messages.Stop()), Result[replies.StoppedRun])
+    assert_type(ask(messages.Why()), Result[replies.Explanation])
+    assert_type(ask(messages.WaitUntilDone()), Result[replies.StoppedRun])
     assert_type(ask(messages.WhichChildren()), Result[replies.ChildList])
     assert_type(ask(messages.CountChildren()), Result[replies.ChildCounts])
     assert_type(ask(messages.TerminateChild("a")), Result[replies.ChildStopped])

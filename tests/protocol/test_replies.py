@@ -11,6 +11,7 @@ CHECKPOINT = replies.Checkpoint("tinker://r/weights/x", "weights/x", "training",
 LEASE = replies.LeaseReport("m", "s", "expiring", 1.5, "unload was answered 503")
 CHILD = replies.ChildInfo("id", "urn:uuid:1", "Worker", "permanent", alive=True)
 NODE = replies.ChildNode("id", "name", "Worker", "urn:uuid:1", "permanent", "idle", 0, 1.5, 2, "crashed")
+RUN = replies.RunStatus(run="digits", state="training", epoch=1, update=3)
 
 # Positional, in the order that users unpack and match by.
 GOOD: list[Any] = [
@@ -37,6 +38,11 @@ GOOD: list[Any] = [
     replies.ChildCounts(2, 1, 0, 1),
     replies.ChildStopped("id"),
     NODE,
+    replies.FinishedSession("s", True),
+    RUN,
+    replies.Explanation("training at update 3", RUN),
+    replies.CommittedCheckpoint("tinker://r/weights/x", 3, "e00001-u000000003"),
+    replies.StoppedRun("stopped", 3, True, 3, "tinker://r/weights/x"),
     replies.SupervisionTree("Supervisor", "urn:uuid:2", "one_for_all", "running", 0, 2.5, (NODE,)),
 ]
 

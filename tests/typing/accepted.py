@@ -28,6 +28,8 @@ def service_types(service: ServiceClientRef, training: TrainingClientRef) -> Non
     assert_type(service.ask(create, block=False), Reply[TrainingClientRef])
     assert_type(service.ask(create).unwrap(), TrainingClientRef)
     assert_type(service.ask(messages.ListCheckpoints()), Result[replies.CheckpointList])
+    assert_type(service.ask(messages.FinishSession("a")), Result[replies.FinishedSession])
+    assert_type(service.proxy().finish_session("a", "why"), Reply[replies.FinishedSession])
     assert_type(training.ask(messages.SaveState("a")), Result[replies.SavedState])
     assert_type(training.ask(messages.SaveState("a"), block=False), Reply[replies.SavedState])
     assert_type(training.ask(messages.SaveState("a"), block=False).get(), Result[replies.SavedState])
