@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
-from tinkex.actors._genserver._reply import Reply
 from tinkex.actors._runs._fingerprint import differences, refuse_resume, surroundings_warning
 from tinkex.actors._runs._rows import SessionRow, Taken
 from tinkex.actors._service._service_client import ServiceClient
@@ -290,7 +289,7 @@ class Opening:
     # Asking
 
     def _ask(self, label: str, ref: GenRef[Any], message: Any, then: Callable[[Result[Any]], None]) -> None:
-        reply = cast("Reply[Any]", ref.ask(message, block=False))
+        reply: Any = ref.ask(message, block=False)
         self._host.run_when(label, reply, lambda result: None if self._closed else then(result))
 
     def _ask_server(self, label: str, message: Any, then: Callable[[Result[Any]], None]) -> None:

@@ -497,7 +497,16 @@ class Trainer(ClientActor[TrainerProxy]):
         error = self._board.error
         self._answer(self._awaiting, Ok(self._stopped_run()) if error is None else Err(error))
         if self.stop_seconds() != float("inf"):
-            self.drained()
+            self._stop_children()
+
+    def _stop_children(self) -> None:
+        """Stop the youngest child, and so on; then this actor has ended."""
+        for child in (self._feeder, self._journal):
+            if child is not None and child.is_alive():
+                stopped = child.stop(block=False, reason="shutdown")
+                stopped.add_done_callback(lambda _stopped: self.run_soon("child stopped", self._stop_children))
+                return
+        self.drained()
 
     def _stopped_run(self) -> StoppedRun:
         board = self._board
