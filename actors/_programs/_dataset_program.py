@@ -188,7 +188,7 @@ class DatasetProgram:
         return self._order[1]
 
     def _read(self, cursor: object) -> tuple[int, int, int]:
-        fields: Mapping[str, object] = cast("Any", cursor if isinstance(cursor, Mapping) else {})
+        fields = _fields(cursor)
         number, row, seed = (_whole(fields.get(name)) for name in ("pass", "row", "seed"))
         if number is None or row is None or seed is None or len(fields) != _CURSOR_FIELDS:
             raise _no_cursor(cursor, "it must have whole numbers 'pass', 'row' and 'seed'")
@@ -200,6 +200,10 @@ class DatasetProgram:
 
 
 _CURSOR_FIELDS: Final = 3
+
+
+def _fields(cursor: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", cursor) if isinstance(cursor, Mapping) else {}
 
 
 def _whole(value: object) -> int | None:
