@@ -29,24 +29,33 @@ TABLE: list[tuple[RunStatus, bool | None, str]] = [
     (
         run("training", **AT, **DURABLE, **RISK, eta_seconds=7_500.0),
         True,
-        "training at update 1,012 of 5,000, about 2 h 5 min left; last durable update 960; 52 updates (3 min 10 s) at risk",
+        (
+            "training at update 1,012 of 5,000, about 2 h 5 min left; last durable update 960; "
+            "52 updates (3 min 10 s) at risk"
+        ),
     ),
     (
         run("training", **AT, **DURABLE, **RISK, waiting="paused_capacity", waiting_since=NOW - 840.0),
         True,
-        "paused by the server for capacity for 14 min at update 1,012 of 5,000; last durable update 960; "
-        "52 updates (3 min 10 s) at risk",
+        (
+            "paused by the server for capacity for 14 min at update 1,012 of 5,000; last durable update 960; "
+            "52 updates (3 min 10 s) at risk"
+        ),
     ),
     (
-        run("training", update=7, waiting="paused_billing", waiting_since=NOW - 90_000.0, reason="pay first", **DURABLE),
+        run(
+            "training", update=7, waiting="paused_billing", waiting_since=NOW - 90_000.0, reason="pay first", **DURABLE
+        ),
         True,
         "paused by the server for billing for 1 d 1 h at update 7: pay first; last durable update 960",
     ),
     (
         run("training", **AT, waiting="circuit_open", waiting_since=NOW - 61.0, **DURABLE),
         True,
-        "training at update 1,012 of 5,000; the server has failed too often to be asked, for 1 min 1 s; "
-        "last durable update 960",
+        (
+            "training at update 1,012 of 5,000; the server has failed too often to be asked, for 1 min 1 s; "
+            "last durable update 960"
+        ),
     ),
     (
         run("training", **AT, waiting="running", waiting_since=NOW - 59.0, **DURABLE),
@@ -72,8 +81,10 @@ TABLE: list[tuple[RunStatus, bool | None, str]] = [
     (
         run("failed", **AT, **DURABLE, since=NOW - 7_200.0, error={"message": "the data\nis\x1b[31m gone"}),
         False,
-        "failed 2 h ago at update 1,012 of 5,000: the data is [31m gone; "
-        "`tinkex resume digits` goes on from update 960",
+        (
+            "failed 2 h ago at update 1,012 of 5,000: the data is [31m gone; "
+            "`tinkex resume digits` goes on from update 960"
+        ),
     ),
     (
         run("failed", update=2, error={"message": 3}, reason="no place"),
@@ -83,8 +94,10 @@ TABLE: list[tuple[RunStatus, bool | None, str]] = [
     (
         run("training", **AT, **DURABLE, **RISK, pid=4711, host="box", written=NOW - 190.0),
         False,
-        "its process (pid 4711 on box) is gone, last heard of 3 min 10 s ago, training at update 1,012 of 5,000; "
-        "`tinkex resume digits` goes on from update 960; 52 updates (3 min 10 s) must be done again",
+        (
+            "its process (pid 4711 on box) is gone, last heard of 3 min 10 s ago, training at update 1,012 of 5,000; "
+            "`tinkex resume digits` goes on from update 960; 52 updates (3 min 10 s) must be done again"
+        ),
     ),
     (
         run("restoring", run="my run", durable_update=4, written=0.0),
@@ -96,9 +109,12 @@ TABLE: list[tuple[RunStatus, bool | None, str]] = [
         None,
         "training at update 3; last durable update 960; last heard of 2 h 1 min ago",
     ),
-    (run("paused", update=3, **DURABLE, since=NOW + 9.0), True, "paused on request for less than 1 s at update 3; "
-     "last durable update 960"),
-]  # fmt: skip
+    (
+        run("paused", update=3, **DURABLE, since=NOW + 9.0),
+        True,
+        ("paused on request for less than 1 s at update 3; last durable update 960"),
+    ),
+]
 
 
 @pytest.mark.parametrize(("status", "alive", "sentence"), TABLE, ids=[row[2][:40] for row in TABLE])
