@@ -100,7 +100,7 @@ class Watchdog:
 
     def _judge_operation(self, operation: OperationStatus) -> Stall | None:
         phase = _PHASE_OF.get(operation.name)
-        if phase is None or operation.worked is None:
+        if phase is None:
             return None
         budget = self.budget(phase)
         if not operation.worked > budget:
