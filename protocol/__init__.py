@@ -7,6 +7,7 @@ from tinkex.protocol._child_spec import ChildSpec
 from tinkex.protocol._config import AdamParams, LoraConfig
 from tinkex.protocol._datum import Datum
 from tinkex.protocol._errors import ErrorCategory, ErrorKind, TinkexError, validation
+from tinkex.protocol._explain import explain
 from tinkex.protocol._manifest import Manifest, manifest_name
 from tinkex.protocol._message_codec import decode_message, decode_result, encode_message, encode_result
 from tinkex.protocol._model_input import EncodedTextChunk, ModelInput
@@ -61,6 +62,7 @@ __all__ = [
     "decode_result",
     "encode_message",
     "encode_result",
+    "explain",
     "manifest_name",
     "messages",
     "replies",

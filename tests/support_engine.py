@@ -92,6 +92,12 @@ class Client:
             while (await self.get("healthz"))[key] != count:  # noqa: ASYNC110 - the wire has no event for it
                 await asyncio.sleep(0.002)  # a loop that spins would keep the compute thread from its turn
 
+    async def until_ended(self, session_id: str) -> None:
+        """Wait until the server takes the session for ended."""
+        async with asyncio.timeout(20):
+            while (await self.send("session_heartbeat", {"session_id": session_id})).status_code != 410:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)  # the server's tasks live in this loop, and want their turn
+
     async def begin(self) -> str:
         answer = await self.post("create_session", {"tags": [], "user_metadata": {}, "sdk_version": "0.1"})
         self.session_id = answer["session_id"]

@@ -104,20 +104,13 @@ async def test_a_finish_is_answered_only_when_what_was_running_has_ended(
         running = await client.post(path, model.body(**NUMBERED[path]))
         await held.runs()
         finishing = [asyncio.create_task(finish(client, client.session_id)) for _ in range(2 if repeated else 1)]
-        await ended(client, client.session_id)
+        await client.until_ended(client.session_id)
         assert not any(task.done() for task in finishing)
         held.let_go()
         for task in finishing:
             assert (await task).status_code == 200
         assert await names(client) == ({"weights/zombie"} if name == "save" else set())
         assert "error" not in await client.result(running)
-
-
-async def ended(client: Client, session_id: str) -> None:
-    """Wait until the server takes the session for finished."""
-    async with asyncio.timeout(20):
-        while (await client.send("session_heartbeat", {"session_id": session_id})).status_code != 410:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)  # the server's tasks live in this loop, and want their turn
 
 
 async def test_a_finish_waits_for_no_other_sessions_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +135,7 @@ async def test_a_finish_whose_asker_is_gone_leaves_the_next_to_wait(
         await client.post("save_weights", model.body(path="zombie"))
         await held.runs()
         first = asyncio.create_task(finish(client, client.session_id))
-        await ended(client, client.session_id)
+        await client.until_ended(client.session_id)
         first.cancel()
         second = asyncio.create_task(finish(client, client.session_id))
         await asyncio.wait([first])
