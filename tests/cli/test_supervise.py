@@ -196,7 +196,8 @@ def test_a_process_that_beats_and_does_not_get_on_is_started_again(tmp_path: Pat
 import select
 end = time.monotonic() + 0.6
 while life < 1 or time.monotonic() < end:
-    beat(update=int(time.monotonic() * 1000) if life == 1 else 0, budget=0.1, state="training" if life < 2 else "paused_capacity")
+    state = "training" if life < 2 else "paused_capacity"
+    beat(update=int(time.monotonic() * 1000) if life == 1 else 0, budget=0.1, state=state)
     select.select([], [], [], 0.02)
     if life == 2 and time.monotonic() > end:
         break
@@ -281,8 +282,12 @@ def test_a_group_is_signalled_only_while_its_number_is_its_own() -> None:
     assert psutil.Process(group.pid).status() == psutil.STATUS_ZOMBIE
     assert group.reap() == -signal.SIGKILL
     sent: list[int] = []
+
+    def no_signal(number: int, _signal: int) -> None:
+        sent.append(number)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "killpg", lambda *arguments: sent.append(arguments[0]))
+        patch.setattr(os, "killpg", no_signal)
         group.signal(signal.SIGKILL)
     assert sent == []
     assert (group.status(), group.others()) == (-signal.SIGKILL, [])
