@@ -120,6 +120,17 @@ class FinishedSession(msgspec.Struct, frozen=True):
     """False where the server cannot finish sessions, which leaves this one to expire, or has none of this id."""
 
 
+class TrainingRunInfo(msgspec.Struct, frozen=True):
+    """A training run as the server knows it."""
+
+    run_id: str
+    base_model: str | None = None
+    corrupted: bool = False
+    """Whether the server has lost its weights."""
+    last_checkpoint: str | None = None
+    """Path of the newest training checkpoint."""
+
+
 class DeletedCheckpoint(msgspec.Struct, frozen=True):
     """A checkpoint was deleted."""
 

@@ -15,6 +15,7 @@ from tinkex.protocol._replies import (
     DeletedCheckpoint,
     FinishedSession,
     ServerCapabilities,
+    TrainingRunInfo,
 )
 from tinkex.protocol._request import Request
 
@@ -103,6 +104,15 @@ class ListCheckpoints(Request[CheckpointList], frozen=True):
 
     def check(self) -> TinkexError | None:
         return super().check() or check_optional(_check_run, "run_id", self.run_id)
+
+
+class GetTrainingRun(Request[TrainingRunInfo], frozen=True):
+    """Ask how a training run is, by the id of its model."""
+
+    run_id: str
+
+    def check(self) -> TinkexError | None:
+        return super().check() or _check_run("run_id", self.run_id)
 
 
 class DeleteCheckpoint(Request[DeletedCheckpoint], frozen=True):

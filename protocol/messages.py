@@ -7,6 +7,7 @@ from tinkex.protocol._service_messages import (
     FinishSession,
     GetCheckpointInfo,
     GetServerCapabilities,
+    GetTrainingRun,
     ListCheckpoints,
     SetCheckpointTtl,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "GetCheckpointInfo",
     "GetInfo",
     "GetServerCapabilities",
+    "GetTrainingRun",
     "Leaks",
     "ListCheckpoints",
     "LoadState",

@@ -23,6 +23,7 @@ from tinkex.protocol._replies import (
     SavedState,
     ServerCapabilities,
     SupportedModel,
+    TrainingRunInfo,
     UnloadedModel,
 )
 from tinkex.protocol._run_status import CommittedCheckpoint, Explanation, RunStatus, StoppedRun
@@ -57,5 +58,6 @@ __all__ = [
     "StoppedRun",
     "SupervisionTree",
     "SupportedModel",
+    "TrainingRunInfo",
     "UnloadedModel",
 ]

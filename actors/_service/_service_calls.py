@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from tinkex.actors._leases._acquire import end_session
+from tinkex.actors._recovery._recovery_calls import training_run
 from tinkex.actors._transport import Transport
 from tinkex.protocol import TinkerPath, wire
 from tinkex.protocol.replies import (
@@ -13,6 +14,7 @@ from tinkex.protocol.replies import (
     FinishedSession,
     ServerCapabilities,
     SupportedModel,
+    TrainingRunInfo,
 )
 
 PAGE: Final = 100
@@ -28,6 +30,18 @@ async def get_server_capabilities(transport: Transport) -> ServerCapabilities:
             for model in reply.supported_models
             if model.model_name is not None
         ]
+    )
+
+
+async def get_training_run(transport: Transport, run_id: str) -> TrainingRunInfo:
+    """Ask how a training run is."""
+    run = await training_run(transport, run_id)
+    last = run.last_checkpoint
+    return TrainingRunInfo(
+        run_id=run_id,
+        base_model=run.base_model,
+        corrupted=run.corrupted,
+        last_checkpoint=last.tinker_path if last is not None else None,
     )
 
 

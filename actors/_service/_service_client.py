@@ -25,6 +25,7 @@ from tinkex.actors._service._service_calls import (
     delete_checkpoint,
     finish_session,
     get_server_capabilities,
+    get_training_run,
     list_checkpoints,
     set_checkpoint_ttl,
 )
@@ -45,6 +46,7 @@ from tinkex.protocol.replies import (
     FinishedSession,
     LeakReport,
     ServerCapabilities,
+    TrainingRunInfo,
 )
 
 State = Literal["ready", "stopping", "finishing", "finished"]
@@ -170,6 +172,11 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         return self.handle_call(messages.SetCheckpointTtl, path, ttl_seconds, **options)
 
     @exposed
+    def get_training_run(self, run_id: str, **options: Any) -> Any:
+        """Ask how a training run is; see ``messages.GetTrainingRun``."""
+        return self.handle_call(messages.GetTrainingRun, run_id, **options)
+
+    @exposed
     def finish_session(self, session_id: str, detail: str | None = None, **options: Any) -> Any:
         """End a session on the server; see ``messages.FinishSession``."""
         return self.handle_call(messages.FinishSession, session_id, detail, **options)
@@ -216,6 +223,10 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
     def _on_set_checkpoint_ttl(self, message: messages.SetCheckpointTtl) -> Deferred[CheckpointTtl]:
         work = set_checkpoint_ttl(self._transport, message.path, message.ttl_seconds)
         return self.call("set_checkpoint_ttl", message, work)
+
+    @on(messages.GetTrainingRun)
+    def _on_training_run(self, message: messages.GetTrainingRun) -> Deferred[TrainingRunInfo]:
+        return self.call("get_training_run", message, get_training_run(self._transport, message.run_id))
 
     @on(messages.FinishSession)
     def _on_finish_session(self, message: messages.FinishSession) -> Deferred[FinishedSession]:

@@ -14,6 +14,7 @@ from tinkex.protocol.replies import (
     FinishedSession,
     LeakReport,
     ServerCapabilities,
+    TrainingRunInfo,
 )
 
 
@@ -84,6 +85,10 @@ class ServiceClientProxy(Protocol):
         self, path: str, ttl_seconds: int | None, *, await_timeout: float | None = None
     ) -> Reply[CheckpointTtl]:
         """Let a checkpoint expire, or never for None."""
+        ...
+
+    def get_training_run(self, run_id: str, *, await_timeout: float | None = None) -> Reply[TrainingRunInfo]:
+        """Say how a training run is."""
         ...
 
     def finish_session(

@@ -13,7 +13,9 @@ ROOMS = {
         messages replies validation wire
     """,
     "tinkex.actors": """
-        AbandonReason ChildSpec Deferred Down GenRef GenServer NamedRef Outcome Pending Reply ServiceClient
+        AbandonReason Batch ChildSpec DatasetProgram Deferred Down Example GenRef GenServer NamedRef Outcome Pending
+        Reply RunFolder RunStore Schedule ServiceClient Trainer TrainerConfig TrainerProxy TrainerRef TrainingProgram
+        committed_sequence read_events read_updates
         ServiceClientProxy ServiceClientRef Supervisor SupervisorProxy TrainingClient TrainingClientProxy
         TrainingClientRef Vitals WhileDown exposed named on whereis
     """,

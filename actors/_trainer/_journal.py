@@ -1,0 +1,241 @@
+"""The journal: the one actor that writes what stays of a run, in the order in which it is told."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from tinkex.actors._genserver._dispatch import on
+from tinkex.actors._genserver._genserver import GenServer
+from tinkex.actors._runs._event_log import EventLog
+from tinkex.actors._runs._folder import RunFolder
+from tinkex.actors._runs._rows import UNCHANGED, Command, Taken
+from tinkex.actors._runs._store import RunStore
+from tinkex.protocol import Err, Manifest, Ok, Request, Result, RunStatus, TinkexError
+
+T = TypeVar("T")
+
+
+class Rollback(NamedTuple):
+    """What a new epoch changes of its run."""
+
+    latest: str | None
+    """The manifest to go back to; None is the run's beginning."""
+    lr_scale: float
+    rollbacks: int
+
+
+class Take(Request[Taken], frozen=True):
+    """Begin a new epoch."""
+
+    reason: str
+    held: int | None = None
+    """The epoch that must still be the run's; None takes the run over from whoever has it."""
+    rollback: Rollback | None = None
+
+
+class Lineage(Request[list[tuple[str, Result[Manifest]]]], frozen=True):
+    """Read the manifests that the taken run can go on from, newest first, and what is wrong with broken ones."""
+
+
+class RecordSession(Request[None], frozen=True):
+    """Note what the epoch holds on the server; no request may train before."""
+
+    session_id: str
+    model_id: str
+
+
+class EndSession(Request[bool], frozen=True):
+    """Note that an earlier epoch's session has ended."""
+
+    session_id: str
+
+
+class Restoring(Request[None], frozen=True):
+    """Note the manifest that is being restored from: it is not deleted meanwhile."""
+
+    manifest: str | None
+
+
+class Begin(Request[None], frozen=True):
+    """Note where the epoch begins."""
+
+    manifest: str | None
+    update: int
+    reason: str
+
+
+class Commit(Request[str], frozen=True):
+    """Make a checkpoint durable: the log, the manifest, the latest; answered with the manifest's name."""
+
+    manifest: Manifest
+
+
+class Beat(Request[list[Command]], frozen=True):
+    """Report the status; answered with what other processes have asked of the run."""
+
+    status: RunStatus
+
+
+class AnswerCommand(Request[bool], frozen=True):
+    """Answer what another process has asked."""
+
+    command: int
+    result: Mapping[str, Any]
+
+
+class Note(NamedTuple):
+    """Append a record to the epoch's log; told, not asked."""
+
+    record: dict[str, Any]
+
+
+class Journal(GenServer[Any]):
+    """Writes for one run. Whatever a later epoch's owner must not lose to this one is a compare-and-set on the epoch.
+
+    Every failure is an ``Err``: kind ``fenced`` where the run is of another epoch by now, ``run_failed`` where the disk
+    refuses.
+    """
+
+    def __init__(self, root: Path, run: str, settings: Mapping[str, Any]) -> None:
+        """Open the store, and the run in it, made where there is none; raises ``TinkexError`` where it cannot."""
+        super().__init__()
+        self._run = run
+        self._folder = RunFolder(root, run)
+        self._store = RunStore.open(root, now=self.runtime.clock.time)
+        self._taken: Taken | None = None
+        self._log: EventLog | None = None
+        self._lost: TinkexError | None = None
+        """Why a record could not be appended: no later checkpoint may claim that it was."""
+        self.add_finalizer(lambda _reason: self._close())
+        if self._store.run(run) is None:
+            self._store.add(run, dict(settings))
+
+    def _close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        self._store.close()
+
+    @property
+    def _epoch(self) -> int:
+        return self._taken.epoch if self._taken is not None else 0
+
+    @on(Take)
+    def _on_take(self, message: Take) -> Result[Taken]:
+        return _tried(lambda: self._take(message))
+
+    def _take(self, message: Take) -> Taken:
+        rollback = message.rollback
+        taken = self._store.take(
+            self._run,
+            reason=message.reason,
+            held=message.held,
+            latest=rollback.latest if rollback is not None else UNCHANGED,
+            lr_scale=rollback.lr_scale if rollback is not None else None,
+            rollbacks=rollback.rollbacks if rollback is not None else None,
+        )
+        if self._log is not None:
+            self._log.close()
+        self._taken = taken
+        self._lost = None
+        self._log = EventLog.open(self._folder.events, taken.epoch)
+        self._folder.sweep(taken.epoch)
+        return taken
+
+    @on(Lineage)
+    def _on_lineage(self, _message: Lineage) -> Result[list[tuple[str, Result[Manifest]]]]:
+        taken = self._taken
+        if taken is None:
+            return Ok([])
+        return _tried(lambda: list(self._folder.lineage(taken.latest, taken.began, taken.retired)))
+
+    @on(RecordSession)
+    def _on_record_session(self, message: RecordSession) -> Result[None]:
+        store, epoch = self._store, self._epoch
+        return self._fenced(lambda: store.record_session(self._run, epoch, message.session_id, message.model_id))
+
+    @on(EndSession)
+    def _on_end_session(self, message: EndSession) -> Result[bool]:
+        return _tried(lambda: self._store.end_session(self._run, message.session_id))
+
+    @on(Restoring)
+    def _on_restoring(self, message: Restoring) -> Result[None]:
+        return self._fenced(lambda: self._store.set_restoring(self._run, self._epoch, message.manifest))
+
+    @on(Begin)
+    def _on_begin(self, message: Begin) -> Result[None]:
+        return self._fenced(lambda: self._begin(message))
+
+    def _begin(self, message: Begin) -> bool:
+        taken = self._taken
+        if taken is None:
+            return False
+        if message.manifest != taken.latest and not self._store.fall_back(self._run, taken.epoch, message.manifest):
+            return False
+        if not self._store.set_restoring(self._run, taken.epoch, None):
+            return False
+        self._append(
+            {"kind": "began", "manifest": message.manifest, "update": message.update, "reason": message.reason}
+        )
+        return True
+
+    @on(Commit)
+    def _on_commit(self, message: Commit) -> Result[str]:
+        if self._lost is not None:
+            return Err(self._lost)
+        committed = self._fenced(lambda: self._commit(message.manifest))
+        return committed if isinstance(committed, Err) else Ok(message.manifest.name)
+
+    def _commit(self, manifest: Manifest) -> bool:
+        if self._log is not None:
+            self._log.sync()
+        self._folder.write_manifest(manifest)
+        if not self._store.move_latest(self._run, manifest.epoch, manifest.name):
+            return False
+        facts = {"update": manifest.update, "path": manifest.path, "manifest": manifest.name}
+        self._append({"kind": "checkpoint", **facts})
+        return True
+
+    @on(Beat)
+    def _on_beat(self, message: Beat) -> Result[list[Command]]:
+        reported = self._fenced(lambda: self._store.report(self._run, self._epoch, message.status))
+        return reported if isinstance(reported, Err) else _tried(lambda: self._store.inbox(self._run))
+
+    @on(AnswerCommand)
+    def _on_answer(self, message: AnswerCommand) -> Result[bool]:
+        return _tried(lambda: self._store.answer(message.command, self._epoch, dict(message.result)))
+
+    @on(Note)
+    def _on_note(self, message: Note) -> None:
+        _tried(lambda: self._append(message.record))
+
+    def _append(self, record: dict[str, Any]) -> None:
+        if self._log is None or self._lost is not None:
+            return
+        try:
+            self._log.append({**record, "at": record.get("at", self.runtime.clock.time()), "epoch": self._epoch})
+        except TinkexError as error:
+            self._lost = error
+            raise
+
+    def _fenced(self, write: Callable[[], bool]) -> Result[None]:
+        written = _tried(write)
+        if isinstance(written, Err):
+            return written
+        return Ok(None) if written.value else Err(fenced(self._run, self._epoch))
+
+
+def _tried(work: Callable[[], T]) -> Result[T]:
+    try:
+        return Ok(work())
+    except TinkexError as error:
+        return Err(error)
+
+
+def fenced(run: str, epoch: int) -> TinkexError:
+    """Build the error of a trainer whose run another one has taken over."""
+    return TinkexError(
+        f"the run {run!r} was taken over by another trainer; this one, of epoch {epoch}, has ended and changed nothing",
+        kind="fenced",
+        category="unknown",
+        data={"run": run, "epoch": epoch},
+    )

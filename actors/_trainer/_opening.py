@@ -1,0 +1,349 @@
+"""How an epoch gets its model: take the run, end earlier sessions, choose a checkpoint, load it."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinkex.actors._genserver._client import ClientActor
+from tinkex.actors._genserver._ref import GenRef
+from tinkex.actors._runs._fingerprint import differences, refuse_resume, surroundings_warning
+from tinkex.actors._runs._rows import SessionRow, Taken
+from tinkex.actors._service._service_client import ServiceClient
+from tinkex.actors._service._settings import ServiceOptions
+from tinkex.actors._trainer._config import TrainerConfig, lora_fingerprint
+from tinkex.actors._trainer._feeder import Describe, Outline
+from tinkex.actors._trainer._journal import Begin, EndSession, Lineage, Note, RecordSession, Restoring, Rollback, Take
+from tinkex.actors._trainer._position import Position, Terms
+from tinkex.actors._trainer._training import program_failed
+from tinkex.actors._trainer._verdicts import loading_of
+from tinkex.protocol import Err, Manifest, Ok, Result, TinkexError, messages, validation
+from tinkex.protocol.replies import ActorStatus, FinishedSession, ServerCapabilities
+
+
+class Opened(NamedTuple):
+    """What an epoch trains with."""
+
+    client: GenRef[Any]
+    begin: Position
+    terms: Terms
+    outline: Outline
+    taken: Taken
+
+
+class Opening:
+    """One attempt to open an epoch, which lasts as long as the server needs. Used in its actor's thread only.
+
+    A failure that can pass is tried again, for ever, each time later. Where a checkpoint was committed, a run begins
+    from one or not at all.
+    """
+
+    def __init__(
+        self,
+        host: ClientActor[Any],
+        config: TrainerConfig,
+        journal: GenRef[Any],
+        feeder: GenRef[Any],
+        *,
+        reason: str,
+        options: ServiceOptions,
+        opened: Callable[[Opened], None],
+        failed: Callable[[TinkexError], None],
+        waits: Callable[[str | None], None],
+        log: Any,
+    ) -> None:
+        """Begin with nothing asked; ``take`` sets out."""
+        self.service: GenRef[Any] | None = None
+        self.epoch = 0
+        self._host = host
+        self._config = config
+        self._journal = journal
+        self._feeder = feeder
+        self._reason = reason
+        self._options = options
+        self._opened = opened
+        self._failed = failed
+        self._waits = waits
+        self._log = log
+        self._random = host.runtime.new_random()
+        self._closed = False
+        self._attempts = 0
+        self._failures: dict[str, int] = {}
+        self._surroundings: dict[str, str] = {}
+        self._base_model = config.base_model
+
+    def close(self) -> None:
+        """Give it up; what was made is its service's to end."""
+        self._closed = True
+
+    def take(self, held: int | None, rollback: Rollback | None) -> None:
+        """Take the run, and go on from there."""
+        self._ask("taken", self._journal, Take(self._reason, held=held, rollback=rollback), self._taken)
+
+    def _taken(self, result: Result[Taken]) -> None:
+        if isinstance(result, Err):
+            self._fail(result.error)
+            return
+        self._run = result.value
+        self.epoch = self._run.epoch
+        self._sessions: list[SessionRow] = list(self._run.sessions)
+        try:
+            self.service = ServiceClient.start(**self._options)
+        except TinkexError as error:
+            self._fail(error)
+            return
+        self._ask("described", self._feeder, Describe(), self._described)
+
+    def _described(self, result: Result[Outline]) -> None:
+        if isinstance(result, Err):
+            self._fail(program_failed(result.error))
+            return
+        self._outline = result.value
+        self._end_session()
+
+    # Earlier epochs' sessions: whoever still trains in one is shut out before this one makes a model
+
+    def _end_session(self) -> None:
+        if not self._sessions:
+            self._look_around()
+            return
+        self._ask_server(
+            "session ended", messages.FinishSession(self._sessions[0].session_id, "taken over"), self._session_ended
+        )
+
+    def _session_ended(self, result: Result[FinishedSession]) -> None:
+        match result:
+            case Err(error) if error.retryable or not error.user_error:
+                self._later(error, self._end_session)
+                return
+            case Err(error):
+                self._fail(error)
+                return
+            case Ok(ended):
+                session_id = self._sessions.pop(0).session_id
+                if not ended.finished:
+                    self._warn("the server cannot finish sessions: an earlier trainer may train on", session=session_id)
+                self._ask("noted", self._journal, EndSession(session_id), lambda _result: self._end_session())
+
+    # The server
+
+    def _look_around(self) -> None:
+        self._ask_server("capabilities", messages.GetServerCapabilities(), self._looked_around)
+
+    def _looked_around(self, result: Result[ServerCapabilities]) -> None:
+        match result:
+            case Err(error) if not error.user_error:
+                self._later(error, self._look_around)
+                return
+            case Err(error) if self._base_model is None:
+                self._fail(error)
+                return
+            case Err(error):
+                self._log.info("the server does not tell what it can do", error=error.message)
+            case Ok(known):
+                self._surroundings = {}
+                if self._base_model is None:
+                    if not known.supported_models:
+                        self._fail(validation("the server names no base model; pass base_model", field="base_model"))
+                        return
+                    self._base_model = known.supported_models[0].model_name
+        self._ask("lineage", self._journal, Lineage(), self._choose)
+
+    # The checkpoint
+
+    def _choose(self, result: Result[list[tuple[str, Result[Manifest]]]]) -> None:
+        if isinstance(result, Err):
+            self._fail(result.error)
+            return
+        self._candidates: list[Manifest] = []
+        for name, found in result.value:
+            match found:
+                case Ok(manifest):
+                    self._candidates.append(manifest)
+                case Err(error):
+                    self._warn(error.message, manifest=name)
+        if self._run.latest is None:
+            self._create_fresh()
+            return
+        self._restore()
+
+    @property
+    def _fingerprint(self) -> dict[str, str]:
+        return {
+            **self._outline.fingerprint,
+            "base_model": self._base_model or "",
+            "lora": lora_fingerprint(self._config.lora),
+        }
+
+    def _restore(self) -> None:
+        if not self._candidates:
+            self._fail(nothing_left(self._config.run))
+            return
+        manifest = self._candidates[0]
+        differing = differences(manifest.fingerprint, self._fingerprint)
+        if differing:
+            self._fail(refuse_resume(manifest, differing))
+            return
+        warning = surroundings_warning(manifest, differences(manifest.surroundings, self._surroundings))
+        if warning is not None:
+            self._warn(warning, manifest=manifest.name)
+        self._ask("restoring", self._journal, Restoring(manifest.name), partial(self._load, manifest))
+
+    def _load(self, manifest: Manifest, result: Result[None]) -> None:
+        if isinstance(result, Err):
+            self._fail(result.error)
+            return
+        create = messages.CreateTrainingClientFromState(
+            manifest.path, optimizer=True, owner=self._host.actor_urn, await_timeout=self._patience
+        )
+        self._ask_server("loaded", create, partial(self._loaded, manifest))
+
+    def _loaded(self, manifest: Manifest, result: Result[Any]) -> None:
+        if isinstance(result, Ok):
+            self._made(Position.of(manifest), result.value)
+            return
+        error = result.error
+        failures = self._failures[manifest.name] = self._failures.get(manifest.name, 0) + 1
+        match loading_of(error, failures):
+            case "again":
+                self._later(error, self._restore)
+            case "older":
+                self._warn(f"{manifest.path} cannot be loaded: {error.message}", manifest=manifest.name)
+                self._candidates.pop(0)
+                self._restore()
+            case "refuse":
+                self._fail(no_optimizer(manifest, error))
+            case "fail":
+                self._fail(error)
+
+    def _create_fresh(self) -> None:
+        weights = self._config.from_weights
+        lora = self._config.lora
+        base_model = self._base_model or ""
+        if weights is not None:
+            self._warn(f"begins from the weights of {weights} alone: the optimizer is reset")
+            message: Any = messages.CreateTrainingClientFromState(
+                weights, base_model=self._config.base_model, owner=self._host.actor_urn, await_timeout=self._patience
+            )
+        else:
+            message = messages.CreateLoraTrainingClient(
+                base_model,
+                lora.rank,
+                lora.seed,
+                lora.train_mlp,
+                lora.train_attn,
+                lora.train_unembed,
+                owner=self._host.actor_urn,
+                await_timeout=self._patience,
+            )
+        begin = Position(0, self._outline.first_cursor, optimizer=weights is None, weights_only_from=weights)
+        self._ask_server("created", message, partial(self._created, begin))
+
+    def _created(self, begin: Position, result: Result[Any]) -> None:
+        match result:
+            case Ok(client):
+                self._made(begin, client)
+            case Err(error) if error.user_error or error.kind == "session_lost":
+                self._fail(error)
+            case Err(error):
+                self._later(error, self._create_fresh)
+
+    @property
+    def _patience(self) -> float | None:
+        return self._config.watchdog.first_seconds if self._config.watchdog.enabled else None
+
+    # The model is there: nothing trains before its session is written down
+
+    def _made(self, begin: Position, client: GenRef[Any]) -> None:
+        self._ask("made", client, messages.Status(), partial(self._known, begin, client))
+
+    def _known(self, begin: Position, client: GenRef[Any], result: Result[ActorStatus]) -> None:
+        match result:
+            case Ok(status) if status.session_id is not None and status.model_id is not None:
+                record = RecordSession(status.session_id, status.model_id)
+                self._ask("recorded", self._journal, record, partial(self._recorded, begin, client))
+            case Ok(status):
+                client.kill()
+                self._fail(lost_at_once(status))
+            case Err(error):
+                client.kill()
+                self._fail(error)
+
+    def _recorded(self, begin: Position, client: GenRef[Any], result: Result[None]) -> None:
+        if isinstance(result, Err):
+            self._fail(result.error)
+            return
+        message = Begin(begin.manifest, begin.update, self._reason)
+        self._ask("begun", self._journal, message, partial(self._begun, begin, client))
+
+    def _begun(self, begin: Position, client: GenRef[Any], result: Result[None]) -> None:
+        if isinstance(result, Err):
+            self._fail(result.error)
+            return
+        self._waits(None)
+        terms = Terms(
+            self._config.run, self._run.epoch, self._run.lr_scale, self._fingerprint, dict(self._surroundings)
+        )
+        self._opened(Opened(client, begin, terms, self._outline, self._run))
+
+    # Asking
+
+    def _ask(self, label: str, ref: GenRef[Any], message: Any, then: Callable[[Result[Any]], None]) -> None:
+        reply: Any = ref.ask(message, block=False)
+        self._host.run_when(label, reply, lambda result: None if self._closed else then(result))
+
+    def _ask_server(self, label: str, message: Any, then: Callable[[Result[Any]], None]) -> None:
+        if self.service is None:
+            raise AssertionError("asked before the run was taken")
+        self._ask(label, self.service, message, then)
+
+    def _later(self, error: TinkexError, again: Callable[[], None]) -> None:
+        self._attempts += 1
+        policy = self._config.rebuild
+        bound = min(policy.backoff_seconds * 2.0 ** min(self._attempts, 32), policy.max_backoff_seconds)
+        seconds = max(self._random.uniform(0.0, bound), error.retry_after or 0.0)
+        self._log.warning("run waits", attempt=self._attempts, seconds=seconds, kind=error.kind, error=error.message)
+        self._waits(error.message)
+        self._host.run_after("try again", seconds, lambda: None if self._closed else again())
+
+    def _warn(self, sentence: str, **facts: Any) -> None:
+        self._log.warning("run warning", reason=sentence, **facts)
+        self._journal.tell(Note({"kind": "warning", "reason": sentence, **facts}))
+
+    def _fail(self, error: TinkexError) -> None:
+        self._closed = True
+        self._failed(error)
+
+
+def run_folder(config: TrainerConfig) -> Path:
+    """Return the folder of a run."""
+    return Path(config.root) / config.run
+
+
+def nothing_left(run: str) -> TinkexError:
+    """Build the refusal of a run none of whose checkpoints can be loaded."""
+    return TinkexError(
+        f"no checkpoint of the run {run!r} can be loaded, and it does not begin again by itself: "
+        "begin a new run, from the weights of one that you trust where there is any",
+        kind="resume_refused",
+        category="user",
+        data={"run": run, "problem": "missing"},
+    )
+
+
+def no_optimizer(manifest: Manifest, error: TinkexError) -> TinkexError:
+    """Build the refusal of a checkpoint without the optimizer's state."""
+    return TinkexError(
+        f"{manifest.path} has no optimizer state, so that going on from it would be another run ({error.message}); "
+        "begin a new run from its weights if that is wanted",
+        kind="resume_refused",
+        category="user",
+        data={"path": manifest.path, "problem": "optimizer"},
+    )
+
+
+def lost_at_once(status: ActorStatus) -> TinkexError:
+    """Build the error of a client that has no session any more."""
+    return TinkexError(
+        f"the new training client is {status.state}", kind="session_lost", category="server", data={"step": "create"}
+    )

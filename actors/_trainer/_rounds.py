@@ -1,0 +1,102 @@
+"""What a trainer does by the clock: tells the store how it is, and hears what is asked of it there."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from tinkex.actors._genserver._client import ClientActor
+from tinkex.actors._genserver._ref import GenRef
+from tinkex.actors._runs._rows import Command
+from tinkex.actors._trainer._config import TrainerConfig
+from tinkex.actors._trainer._journal import AnswerCommand, Beat
+from tinkex.protocol import Err, Ok, Request, Result, RunStatus, TinkexError, messages
+
+BEAT_SECONDS: Final = 1.0
+
+
+class Rounds:
+    """The clockwork of one trainer. Used in its actor's thread only."""
+
+    def __init__(
+        self,
+        host: ClientActor[Any],
+        config: TrainerConfig,
+        *,
+        status: Callable[[], RunStatus],
+        fenced: Callable[[TinkexError], None],
+        log: Any,
+    ) -> None:
+        """Begin with nothing to look after."""
+        self.random: Final = host.runtime.new_random()
+        self._host = host
+        self._config = config
+        self._status = status
+        self._fenced = fenced
+        self._log = log
+        self._journal: GenRef[Any] | None = None
+        self._beating = False
+        self._seen: set[int] = set()
+
+    def begin(self, journal: GenRef[Any]) -> None:
+        """Set out."""
+        self._journal = journal
+        self._tick()
+
+    def _tick(self) -> None:
+        self._host.run_after("beat", BEAT_SECONDS, self._tick)
+        self.beat()
+
+    def beat(self) -> None:
+        """Report the status, and hear of commands."""
+        status = self._status()
+        if self._journal is None or self._beating or status.epoch == 0 or not self._journal.is_alive():
+            return
+        self._beating = True
+        self._host.run_when("beat", self._journal.ask(Beat(status), block=False), self._beaten)
+
+    def _beaten(self, result: Result[list[Command]]) -> None:
+        self._beating = False
+        match result:
+            case Err(error) if error.kind == "fenced":
+                self._fenced(error)
+            case Err(error):
+                self._log.warning("status not written", error=error.message)
+            case Ok(commands):
+                for command in commands:
+                    if command.id not in self._seen:
+                        self._seen.add(command.id)
+                        self._obey(command)
+
+    # What other processes ask
+
+    def _obey(self, command: Command) -> None:
+        message = _MESSAGES.get(command.command)
+        if message is None:
+            return
+        self._log.info("command", command=command.command, id=command.id)
+        reply = self._host.ref.ask(message, block=False)
+        self._host.run_when("command done", reply, partial(self._answer, command))
+
+    def _answer(self, command: Command, result: Result[Any]) -> None:
+        if self._journal is None or not self._journal.is_alive():
+            return
+        answer: dict[str, Any] = (
+            {"ok": msgspec.to_builtins(result.value)} if isinstance(result, Ok) else {"error": result.error.to_dict()}
+        )
+        done = self._journal.ask(AnswerCommand(command.id, answer), block=False)
+        self._host.run_when("command answered", done, self._answered)
+
+    def _answered(self, result: Result[bool]) -> None:
+        if isinstance(result, Err):
+            self._log.warning("command not answered", error=result.error.message)
+
+
+_MESSAGES: Final[dict[str, Request[Any]]] = {
+    "checkpoint_now": messages.CheckpointNow(),
+    "pause": messages.Pause(),
+    "resume": messages.Resume(),
+    "stop": messages.Stop(),
+    "stop_now": messages.Stop(save=False),
+}

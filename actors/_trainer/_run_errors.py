@@ -1,0 +1,60 @@
+"""The errors of runs."""
+
+from tinkex.actors._genserver._watch import Down
+from tinkex.protocol import TinkexError
+
+
+def not_now(run: str, state: str, what: str) -> TinkexError:
+    """Build the refusal of what a run in this state cannot do."""
+    return TinkexError(
+        f"the run {run!r} is {state}: it cannot {what} now",
+        kind="conflict",
+        category="user",
+        data={"run": run, "state": state},
+    )
+
+
+def nothing_trained(run: str) -> TinkexError:
+    """Build the refusal of a checkpoint before the first update."""
+    return TinkexError(
+        f"the run {run!r} has trained nothing yet: a checkpoint is always right behind an optimizer step",
+        kind="conflict",
+        category="user",
+        data={"run": run},
+    )
+
+
+def no_progress(run: str, rebuilds: int, error: TinkexError) -> TinkexError:
+    """Build the error of a run that was rebuilt too often."""
+    return TinkexError(
+        f"the run {run!r} was rebuilt {rebuilds} times in a row without completing a further update: {error.message}",
+        kind="run_failed",
+        category="unknown",
+        data={"run": run, "rebuilds": rebuilds, "cause": error.message, "cause_kind": error.kind},
+    )
+
+
+def bad_loss(run: str, rollbacks: int, why: str) -> TinkexError:
+    """Build the error of a run whose loss stays bad."""
+    return TinkexError(
+        f"the loss of the run {run!r} is bad after {rollbacks} roll-backs: {why}; "
+        "look at its data and learning rate, or set loss_guard",
+        kind="run_failed",
+        category="user",
+        data={"run": run, "rollbacks": rollbacks},
+    )
+
+
+def journal_gone(run: str, down: Down) -> TinkexError:
+    """Build the error of a run that cannot be written down any more."""
+    return TinkexError(
+        f"the journal of the run {run!r} has ended: {down.error.message if down.error is not None else down.reason}",
+        kind="run_failed",
+        category="unknown",
+        data={"run": run},
+    )
+
+
+def ended(run: str, state: str) -> TinkexError:
+    """Build the error of whoever waits for something of a run that has ended."""
+    return TinkexError(f"the run {run!r} is {state}", kind="conflict", category="user", data={"run": run})
