@@ -23,7 +23,7 @@ GOOD: list[Any] = [
     replies.ModelInfo("m", "base", True, 8, "tok", "arch"),
     replies.UnloadedModel("m"),
     replies.SupportedModel("base", 1024),
-    replies.ServerCapabilities([replies.SupportedModel("base", None)]),
+    replies.ServerCapabilities([replies.SupportedModel("base", None)], {"torch": "2.6"}),
     replies.CheckpointInfo("p", "base", True, 8, True, True, False),
     CHECKPOINT,
     replies.CheckpointList([CHECKPOINT]),
