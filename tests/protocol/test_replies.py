@@ -43,6 +43,7 @@ GOOD: list[Any] = [
     replies.Explanation("training at update 3", RUN),
     replies.CommittedCheckpoint("tinker://r/weights/x", 3, "e00001-u000000003"),
     replies.StoppedRun("stopped", 3, True, 3, "tinker://r/weights/x"),
+    replies.ResumeVerdict(True, "exact", True, True, 0.0, True, 0.0, [1.0], [1.0], [1.5]),
     replies.SupervisionTree("Supervisor", "urn:uuid:2", "one_for_all", "running", 0, 2.5, (NODE,)),
 ]
 
