@@ -71,9 +71,10 @@ def verify_resume(
     create = messages.CreateLoraTrainingClient(base_model, rank, seed, await_timeout=await_timeout)
     check = _Check(service, program, lessons[:before], lessons[before:], await_timeout)
     try:
-        return Ok(judge_resume(*check.run(create), tolerance or 0.0))
+        uninterrupted, resumed, cold = check.run(create)
     except TinkexError as error:
         return Err(error)
+    return Ok(judge_resume(uninterrupted, resumed, cold, tolerance or 0.0))
 
 
 class _Check:

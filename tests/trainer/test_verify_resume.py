@@ -76,7 +76,10 @@ def test_a_server_whose_load_drops_the_optimizer_fails_by_name(tmp_path: Path, m
 
 
 def test_a_server_whose_load_brings_no_weights_fails_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Compute, "load", lambda *_arguments, **_options: None)
+    def nothing(compute: Compute, model_id: str, path: str, now: float, *, optimizer: bool) -> None:
+        pass
+
+    monkeypatch.setattr(Compute, "load", nothing)
     with engine_url(tmp_path) as url, service(url) as (ref, _):
         verdict = verify(ref).unwrap()
         assert not verdict.passed
