@@ -10,7 +10,7 @@ ROOMS = {
         LossGuard Manifest ModelInput Ok RebuildPolicy RetentionPolicy RunState RunStatus WatchdogPolicy manifest_name
         QueueState QueueStateChange Recovered RecoveryFailed RecoveryPolicy RecoverySignal Request Result
         TensorData TinkerPath TinkexError check_data decode_message decode_result encode_message encode_result
-        messages replies validation wire
+        explain messages replies validation wire
     """,
     "tinkex.actors": """
         AbandonReason Batch ChildSpec DatasetProgram Deferred Down Example GenRef GenServer NamedRef Outcome Pending
