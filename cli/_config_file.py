@@ -126,7 +126,7 @@ class Source(NamedTuple):
 
 
 def _place(source: str, text: str, section: str, key: str | None) -> str:
-    line = line_of(text, section, key)
+    line = line_of(text, section, key) or line_of(text, section, None)
     return source if line is None else f"{source}, line {line}"
 
 
