@@ -46,8 +46,9 @@ class FolderTokenizer:
     A text is its tokens and the end-of-text token, behind the tokens that begin a text, where the tokenizer has them. A
     prompt and its completion are turned into tokens apart, so that the same tokens stand before the completion as when
     the model is asked. A conversation is what the folder's chat template makes of it, where each of the assistant's
-    messages begins behind the generation prompt. A message whose place the template does not let tell, because it
-    writes earlier turns differently once others follow, is read and not learned.
+    messages begins behind the generation prompt. A message of the assistant's is read and not learned where nothing
+    stands before it, or where the template does not let tell its place, because it writes earlier turns differently
+    once others follow.
 
     Raises:
         TinkexError: kind ``validation``: the folder has no tokenizer that can be read, or transformers is missing.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinkex.cli._config_sections import DataSection
@@ -118,6 +118,9 @@ def test_the_lines_of_a_text_are_rows_if_told_so(tmp_path: Path) -> None:
 
 
 @given(st.text(min_size=1, max_size=120), st.integers(16, 40))
+@example("a" * 14 + "€", 16)
+@example("a" * 15 + "😀" + "b" * 13 + "😀", 16)
+@example("€", 16)
 def test_the_chunks_of_a_text_are_the_text_cut_between_characters(
     tmp_path_factory: pytest.TempPathFactory, text: str, size: int
 ) -> None:

@@ -84,6 +84,11 @@ def test_a_conversation_is_what_the_template_makes_of_it_and_the_assistants_word
     assert text_of(learned(CHAT, tokenizer, "all")) == whole
 
 
+def test_words_before_which_nothing_stands_are_read_only(folder: Path) -> None:
+    first = Chat((Message("assistant", "b"), Message("user", "c"), Message("assistant", "d")))
+    assert text_of(learned(first, FolderTokenizer(folder))) == "d]"
+
+
 LAST_ONLY = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>"
     "{% if m.role == 'assistant' and loop.last %}(thinks){% endif %}{{ m.content }}</s>{% endfor %}"
@@ -124,8 +129,8 @@ def test_the_fingerprint_is_that_of_the_files_that_tokens_follow_from(tmp_path: 
     (tmp_path / "a" / "model.safetensors").write_bytes(b"weights")
     assert FolderTokenizer(tmp_path / "a").fingerprint == one
     assert FolderTokenizer(write_tokenizer(tmp_path / "b")).fingerprint == one, "wherever they stand"
-    other = FolderTokenizer(write_tokenizer(tmp_path / "c", TEMPLATE + " "))
-    assert other.fingerprint != one
+    changed = FolderTokenizer(write_tokenizer(tmp_path / "c", TEMPLATE.replace("<", "(")))
+    assert changed.fingerprint != one, "as many bytes, but others"
     assert ByteTokenizer().fingerprint == "bytes-1"
 
 

@@ -47,6 +47,20 @@ def test_the_program_trains_on_the_rows_of_the_file(tmp_path: Path) -> None:
     assert [len(batch.rows) for _, batch in play(program)] == [4, 4, 2] * 2
 
 
+def test_every_setting_reaches_the_program(tmp_path: Path) -> None:
+    program = build(
+        tmp_path,
+        "training.stop_below_loss=0.5",
+        "training.loss_fn=own",
+        "training.loss_fn_config={beta = 0.5}",
+        "schedule.warmup_updates=2",
+        "schedule.learning_rate=1.0",
+    )
+    assert program.finished(1, {"loss": 0.4})
+    assert (program.loss_fn, program.loss_fn_config) == ("own", {"beta": 0.5})
+    assert program.adam_params(0).learning_rate == 0.5
+
+
 def test_what_is_built_again_goes_on_from_a_cursor(tmp_path: Path) -> None:
     whole = play(build(tmp_path, "training.updates=9"))
     cursor, _ = whole[5]
