@@ -1,6 +1,6 @@
 """Stores, folders and manifests of supervised runs, small and whole."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def a_manifest(epoch: int, update: int, **fields: Any) -> Manifest:
 
 
 @contextmanager
-def a_store(root: Path) -> Iterator[tuple[RunStore, RunFolder]]:
+def a_store(root: Path) -> Generator[tuple[RunStore, RunFolder]]:
     """Give a store with one run that nobody took, and the folder of that run."""
     store = RunStore.open(root)
     try:

@@ -41,11 +41,12 @@ def problem(raw: bytes, run: str = RUN, name: str = FULL.name) -> TinkexError | 
     try:
         read_manifest_bytes(raw, run, name, HERE)
     except TinkexError as error:
-        assert error.kind == "resume_refused"
-        assert error.category == "user"
-        assert str(HERE) in str(error)
-        return error
-    return None
+        refusal = error
+    else:
+        return None
+    assert (refusal.kind, refusal.category) == ("resume_refused", "user")
+    assert str(HERE) in str(refusal)
+    return refusal
 
 
 def signed(fields: dict[str, Any], **envelope: Any) -> bytes:

@@ -4,7 +4,7 @@ import enum
 import json
 import math
 import struct
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -23,9 +23,9 @@ def bits(value: Any) -> Any:
     if isinstance(value, float):
         return ("float", "nan" if math.isnan(value) else struct.pack("d", value))
     if isinstance(value, list):
-        return [bits(item) for item in value]
+        return [bits(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
-        return {key: bits(item) for key, item in value.items()}
+        return {key: bits(item) for key, item in cast("dict[str, object]", value).items()}
     return (type(value).__name__, value)
 
 
@@ -89,5 +89,5 @@ def test_a_value_that_holds_itself_or_is_too_long_is_refused() -> None:
     "raw", [b"", b"{", b"NaN", b'{"$float":"two"}', b'{"$float":"NaN","a":1}', b"\xff", b"1 2", b"[" * 10**5, b"\0\0"]
 )
 def test_what_is_no_whole_value_is_a_value_error(raw: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\w"):
         decode(raw)

@@ -105,8 +105,8 @@ def test_latest_moves_forward_only_and_to_manifests_of_the_epoch(tmp_path: Path)
     with a_store(tmp_path) as (store, folder):
         store.take(RUN, reason="start")
         commit(store, folder, a_manifest(1, 200))
-        assert store.move_latest(RUN, 1, name(1, 100))
         assert store.move_latest(RUN, 1, name(1, 200))
+        assert store.move_latest(RUN, 1, name(1, 100))
         row = store.run(RUN)
         assert row is not None
         assert row.latest == name(1, 200)
