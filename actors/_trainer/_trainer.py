@@ -19,7 +19,7 @@ from tinkex.actors._service._settings import ServiceOptions
 from tinkex.actors._trainer._board import Board
 from tinkex.actors._trainer._config import TrainerConfig
 from tinkex.actors._trainer._feeder import Feeder
-from tinkex.actors._trainer._journal import Journal, Note, Rollback
+from tinkex.actors._trainer._journal import Beat, Journal, Note, Rollback
 from tinkex.actors._trainer._meter import Meter
 from tinkex.actors._trainer._opening import Opened, Opening
 from tinkex.actors._trainer._rounds import Rounds
@@ -386,9 +386,21 @@ class Trainer(ClientActor[TrainerProxy]):
             self._close_epoch(error)
             self._end("stopped")
         elif meaning_of(error) == "fail":
-            self._fail(error)
+            self._give_up(error)
         else:
             self.rebuild(f"{what} failed: {error.message}", error)
+
+    def _give_up(self, error: TinkexError) -> None:
+        """Fail; where the run was taken over meanwhile, that is why, whatever a server says of its ended session."""
+        epoch = self._close_epoch(error)
+        if error.kind == "fenced" or epoch == 0 or self._journal is None or not self._journal.is_alive():
+            self._fail(error)
+            return
+        self.run_when("still mine", self._journal.ask(Beat(self.run_status()), block=False), partial(self._gave_up, error))
+
+    def _gave_up(self, error: TinkexError, result: Result[Any]) -> None:
+        if self._board.state not in _ENDED:
+            self._fail(result.error if isinstance(result, Err) and result.error.kind == "fenced" else error)
 
     def rebuild(self, why: str, error: TinkexError) -> None:
         """Throw the epoch away, and make another from the last good checkpoint."""

@@ -29,9 +29,9 @@ _WEIGHTS: Final[dict[What, int]] = {
 }
 
 _MOMENTS: Final[tuple[tuple[str, int], ...]] = (
-    ("", 900),
-    ("", 250),
-    ("http", 120),
+    ("", 600),
+    ("", 150),
+    ("http", 80),
     ("sqlite", 20),
     ("write events", 14),
     ("fsync", 12),
@@ -91,8 +91,8 @@ def _moment(rng: random.Random) -> Moment:
     whose: Literal["trainer", "engine", "clock"]
     (whose,) = rng.choices(("trainer", "engine", "clock"), (6, 2, 2))
     if whose == "clock":
-        return Moment(whose, "", 0, round(rng.uniform(0.0, 1.2), 3))
+        return Moment(whose, "", 0, round(rng.uniform(0.0, 0.8), 3))
     if whose == "engine":
-        return Moment(whose, "", rng.randrange(1, 60), 0.0)
+        return Moment(whose, "", rng.randrange(1, 40), 0.0)
     label, most = rng.choice(_MOMENTS)
     return Moment(whose, label, rng.randrange(1, most + 1), 0.0)

@@ -10,7 +10,7 @@ from chaos.laws import Undisturbed, check, check_nothing_left, epoch_of, lost_wo
 from chaos.mother import Child, Mother
 from chaos.plan import Moment, Plan, Strike
 
-UPDATES = 24
+UPDATES = 40
 _NEVER = 10**9
 
 
@@ -204,6 +204,8 @@ class Play:
         for child in (old, new):
             if not child.alive and child.code == FENCED:
                 self._trainers.remove(child)
+            else:
+                self._fail_if_failed(child)
         assert self._trainers, f"both gave way: {old}, {new}"
 
     # The end
