@@ -11,7 +11,7 @@ import structlog
 from tinkex import __version__
 from tinkex.engine._base._catalogue import Catalogue
 from tinkex.engine._base._config import EngineConfig
-from tinkex.engine._base._errors import OperationFailed, Refusal
+from tinkex.engine._base._errors import Category, OperationFailed, Refusal
 from tinkex.engine._base._folders import scan
 from tinkex.engine._service._downloads import Downloads
 from tinkex.engine._service._executor import Executor, Job, Outcome
@@ -202,10 +202,10 @@ class Engine:
             self._resting.setdefault(model_id, []).append(resting)
             await resting
 
-    def fail(self, jobs: list[Job], reason: str) -> None:
-        """Answer jobs that will not run."""
+    def fail(self, jobs: list[Job], reason: str, category: Category = "user") -> None:
+        """Answer jobs that will not run, for a reason that is somebody's fault."""
         for job in jobs:
-            self._settled(job, OperationFailed(f"{job.label} did not run: {reason}"))
+            self._settled(job, OperationFailed(f"{job.label} did not run: {reason}", category))
 
     def _settled_elsewhere(self, job: Job, outcome: Outcome) -> None:
         assert self._loop is not None
