@@ -107,7 +107,7 @@ class DataSection(Policy, frozen=True):
     train_on: TrainOn = "completion"
     """``completion``: completions and the assistant's messages are learned; ``all``: every token."""
     max_tokens: int | None = None
-    """Tokens of a row beyond it are cut off."""
+    """Tokens of a row beyond it are cut off; default: what the server says that its model takes."""
     shuffle: bool = True
     seed: int = 0
     """Of the order of rows."""

@@ -13,7 +13,7 @@ from tinkex.cli._config_sections import DataSection
 from tinkex.cli._reverse_rows import make_reverse_rows, write_reverse_rows
 from tinkex.cli._row_file import RowFile
 from tinkex.cli._tokenizers import BUILTIN_TOKENIZER, ByteTokenizer
-from tinkex.cli._train_config import load_config
+from tinkex.cli._train_config import TrainConfig, load_config
 from tinkex.cli._train_program import RowExamples, build_program
 from tinkex.protocol import TinkexError
 
@@ -23,13 +23,15 @@ CHATS = [
 ]
 
 
-def build(
-    folder: Path, *overrides: str, rows: int = 10, tokenizer_id: str | None = BUILTIN_TOKENIZER
-) -> DatasetProgram:
+def configure(folder: Path, *overrides: str, rows: int = 10) -> TrainConfig:
     (folder / "rows.jsonl").unlink(missing_ok=True)
     write_reverse_rows(folder / "rows.jsonl", rows)
     (folder / "a.toml").write_text('data.path = "rows.jsonl"\ntraining.batch_size = 4\n')
-    return build_program(load_config(folder / "a.toml", overrides, folder=folder), tokenizer_id)
+    return load_config(folder / "a.toml", overrides, folder=folder)
+
+
+def build(folder: Path, *overrides: str, rows: int = 10) -> DatasetProgram:
+    return build_program(configure(folder, *overrides, rows=rows), BUILTIN_TOKENIZER)
 
 
 def test_the_program_trains_on_the_rows_of_the_file(tmp_path: Path) -> None:
@@ -59,6 +61,24 @@ def test_every_setting_reaches_the_program(tmp_path: Path) -> None:
     assert program.finished(1, {"loss": 0.4})
     assert (program.loss_fn, program.loss_fn_config) == ("own", {"beta": 0.5})
     assert program.adam_params(0).learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "limit", "wanted"), [(None, None, None), (None, 5, 5), (4, 5, 4), (5, 5, 5), (6, None, 6)]
+)
+def test_rows_are_cut_to_what_the_model_takes(
+    max_tokens: int | None, limit: int | None, wanted: int | None, tmp_path: Path
+) -> None:
+    config = configure(tmp_path, *([] if max_tokens is None else [f"data.max_tokens={max_tokens}"]))
+    program = build_program(config, BUILTIN_TOKENIZER, max_context_length=limit)
+    assert json.loads(program.fingerprint()["program"])["max_tokens"] == wanted
+    longest = max(len(inputs) for _, batch in play(program) for inputs, _, _ in sent(batch))
+    assert longest == (13 if wanted is None else wanted - 1)
+
+
+def test_more_tokens_than_the_model_takes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TinkexError, match=r"data\.max_tokens is 6, but the model takes 5 tokens"):
+        build_program(configure(tmp_path, "data.max_tokens=6"), BUILTIN_TOKENIZER, max_context_length=5)
 
 
 def test_what_is_built_again_goes_on_from_a_cursor(tmp_path: Path) -> None:

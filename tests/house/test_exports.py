@@ -15,7 +15,7 @@ ROOMS = {
     "tinkex.actors": """
         AbandonReason Batch ChildSpec DatasetProgram Deferred Down Example GenRef GenServer NamedRef Outcome Pending
         Reply RunFolder RunStore Schedule ServiceClient Trainer TrainerConfig TrainerProxy TrainerRef TrainingProgram
-        committed_sequence read_events read_updates
+        committed_sequence read_events read_updates RunOutcome run_until_done trainer_name trainer_spec verify_resume
         ServiceClientProxy ServiceClientRef Supervisor SupervisorProxy TrainingClient TrainingClientProxy
         TrainingClientRef Vitals WhileDown exposed named on whereis
     """,

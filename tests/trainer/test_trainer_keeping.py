@@ -32,8 +32,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[str, Pat
         yield url, root
 
 
-def listed(url: str, path: str) -> dict[str, str | None]:
+def listed(url: str, path: str | None) -> dict[str, str | None]:
     """Return the names of a run's checkpoints on the server, and when each expires."""
+    assert path is not None
     with ServiceClient.open(base_url=url) as service:
         found = service.ask(messages.ListCheckpoints(TinkerPath.parse(path).run_id)).unwrap()
     return {TinkerPath.parse(item.tinker_path).name: item.expires_at for item in found.checkpoints}
