@@ -1,7 +1,7 @@
 """Store and folder under trainers that stand still before any write, and go on when another one holds the run.
 
-What a trainer did is told by its words: each manifest holds the words of all updates that went into it. So the lines are
-checked against what really happened, and not against the record that they are found by.
+What a trainer did is told by its words: each manifest holds the words of all updates that went into it. So the lines
+are checked against what really happened, and not against the record that they are found by.
 """
 
 import shutil
