@@ -81,7 +81,7 @@ def refusal(root: Path, *, create: bool = True) -> TinkexError:
 
 
 def test_a_store_is_made_whole_in_a_folder_that_is_made_too(tmp_path: Path) -> None:
-    root = tmp_path / "deep" / "runs"
+    root = tmp_path / "de ep?x=1#%41" / "runs"
     RunStore.open(root).close()
     assert [path.name for path in root.iterdir()] == ["runs.sqlite3"]
     connection = sqlite3.connect(root / "runs.sqlite3")
