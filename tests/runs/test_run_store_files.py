@@ -119,6 +119,11 @@ def test_what_is_no_run_store_is_refused_and_left_as_it_is(tmp_path: Path) -> No
     assert "cannot be opened" in str(refusal(tmp_path))
 
 
+def test_a_root_that_can_be_no_folder_is_refused(tmp_path: Path) -> None:
+    assert "cannot be reached" in str(refusal(tmp_path / ("x" * 300)))
+    assert "cannot be made" in str(refusal(tmp_path / "a\0b"))
+
+
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     RunStore.open(tmp_path).close()
     for version in (VERSION + 1, 0, -1):
