@@ -287,7 +287,7 @@ class Journal(GenServer[Any]):
         return Kept(list(retired.items()), renew if message.ttl_seconds is not None else [])
 
     def _strangers(self, known: Collection[str]) -> dict[str, Manifest]:
-        """Return the whole manifests that the run does not descend from: of branches that were rolled back, or fenced."""
+        """Return the whole manifests that the run does not descend from: of branches that it has left."""
         found: dict[str, Manifest] = {}
         for name in self._folder.manifest_names():
             if name not in known:
