@@ -151,9 +151,9 @@ class Saves:
         return len(self._open) >= MOST or self._retrying
 
     def room(self, update: int, depth: int) -> bool:
-        """Whether an update may be sent behind ``update``: what no checkpoint holds is bounded, however slow a commit is.
+        """Whether another update may be sent behind ``update``, however long a commit takes.
 
-        Never more than ``every_updates`` and those on their way: so much is lost when everybody is killed.
+        No more than ``every_updates`` and those on their way are ever without a checkpoint: so much can be lost.
         """
         every = self._policy.every_updates
         durable = self.durable.update if self.durable is not None else self._begin.update
