@@ -2,8 +2,9 @@
 
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -23,6 +24,8 @@ STAGES: Final[tuple[Stage, ...]] = ("taken", "began", "ended")
 RESUMED_AT: Final = 2
 UPDATES: Final = 6
 EVERY: Final = 2
+LOCKED_SECONDS: Final = 3.0
+"""Within which one trainer takes over another, unless that one holds the store's lock."""
 
 
 class Point(NamedTuple):
@@ -30,7 +33,7 @@ class Point(NamedTuple):
 
     scenario: Scenario
     label: str
-    count: int
+    nth: int
 
     @property
     def locks(self) -> bool:
@@ -49,20 +52,21 @@ class Haunted:
     """Whether the point was reached; what a run sends varies a little."""
     had_taken: bool = False
     """Whether the zombie held the run when it stopped."""
+    taken: bool = False
+    """Whether it was taken over before it went on: not where a thread of it stood still with the store's lock."""
     zombie: int | None = None
     other: int | None = None
 
 
-@dataclass
 class Haunt:
     """Runs on one engine, one after the other."""
 
-    mother: Mother
-    folder: Path
-    engine: Child
-    expected: Undisturbed | None = None
-    number: int = 0
-    told: list[Haunted] = field(default_factory=list[Haunted])
+    def __init__(self, mother: Mother, folder: Path, port: int) -> None:
+        self.mother = mother
+        self.folder = folder
+        self.engine = mother.engine(folder / "engine", port)
+        self.expected: Undisturbed | None = None
+        self.number = 0
 
     def prepare(self) -> list[Point]:
         """Run undisturbed, and return all points at which a trainer can stand still."""
@@ -78,7 +82,6 @@ class Haunt:
     def haunt(self, point: Point, stage: Stage) -> Haunted:
         """Have it happen at one point, and look at what comes of it."""
         told = Haunted(point, stage)
-        self.told.append(told)
         try:
             self._haunt(told)
         except AssertionError as error:
@@ -91,7 +94,7 @@ class Haunt:
         mother, point = self.mother, told.point
         root = self._root(point.scenario)
         base = epoch_of(root)
-        zombie = self._start(root, UPDATES, aim={"label": point.label, "count": point.count})
+        zombie = self._start(root, UPDATES, aim={"label": point.label, "nth": point.nth})
         mother.until(lambda: zombie.stopped or not zombie.alive, "it stands still")
         if not zombie.stopped:
             told.came = False
@@ -100,9 +103,9 @@ class Haunt:
         held = epoch_of(root)
         told.had_taken = held > base
         other = self._start(root, UPDATES)
-        if point.locks:
-            mother.within(0.2, lambda: not other.alive)
-        else:
+        seconds = 0.3 if point.locks else LOCKED_SECONDS
+        told.taken = mother.within(seconds, lambda: epoch_of(root) > held or not other.alive, beat=0.005)
+        if told.taken:
             self._reach(told.stage, root, held, other)
         mother.thaw(zombie)
         mother.until(lambda: not zombie.alive and not other.alive, "both have ended")
@@ -114,7 +117,7 @@ class Haunt:
 
     def _reach(self, stage: Stage, root: Path, held: int, other: Child) -> None:
         condition: dict[Stage, Callable[[], bool]] = {
-            "taken": lambda: epoch_of(root) > held,
+            "taken": lambda: True,
             "began": lambda: _began(root, held + 1) is not None,
             "ended": lambda: not other.alive,
         }
@@ -123,24 +126,27 @@ class Haunt:
 
     def _check_ends(self, told: Haunted, root: Path, zombie: Child, other: Child, held: int) -> None:
         """One of the two is through with the run, and the other one knows that it has lost it."""
-        codes = {zombie.code, other.code}
-        assert codes <= {FINISHED, FENCED}, f"the zombie: {zombie}\nthe other: {other}"
-        if not told.had_taken and not told.point.locks:
-            # It had not begun: it is the one that comes later, and takes over the other.
-            assert zombie.code == FINISHED, zombie
+        both = f"the zombie: {zombie}\nthe other: {other}"
+        assert {zombie.code, other.code} <= {FINISHED, FENCED}, both
+        assert FINISHED in {zombie.code, other.code}, both
+        if not told.had_taken:
+            # It had not begun: where it goes on after the other has begun, it takes the run over in its turn.
+            assert zombie.code == FINISHED or not told.taken, both
             return
-        if told.point.locks and not told.had_taken:
-            assert FINISHED in codes
-            return
-        assert other.code == FINISHED, other
-        all_done = _began(root, held + 1) == UPDATES
-        assert zombie.code == FENCED or all_done, f"it was not told: {zombie}"
-        assert zombie.code == FENCED or not zombie.report["since"] or all_done
-        if not all_done:
-            assert latest(root).epoch > held, "what the zombie saved counts"
-        if told.stage != "taken" and not told.point.locks:
+        assert other.code == FINISHED, both
+        if _began(root, held + 1) == UPDATES:
+            return  # all was done and durable before the other took it
+        assert zombie.code == FENCED, both
+        assert latest(root).epoch > held, "what the zombie saved counts"
+        if told.taken and told.stage != "taken":
             trained = [path for path, status in zombie.report["since"] if path in TRAINS and 200 <= status < 300]
             assert not trained, f"the zombie did {trained}"
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        self.mother.strike(self.engine, signal.SIGTERM)
+        self.mother.until(lambda: not any(child.alive for child in self.mother.children.values()), "all have ended")
+        assert self.engine.code == 0, self.engine
 
     # Runs
 
