@@ -1,4 +1,4 @@
-"""The command: ``tinkex demo`` and ``tinkex serve``, and the words that train and look after runs."""
+"""The command: ``tinkex demo``, ``serve`` and ``supervise``, and the words that train and look after runs."""
 
 import sys
 from pathlib import Path
@@ -92,6 +92,29 @@ def demo(
     run_demo(Plan(base_url, base_model, data, steps, more, plot, log_level))
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--max-restarts", default=10, show_default=True, type=click.IntRange(0), help="Within the window.")
+@click.option("--window", default=3600.0, show_default=True, help="Seconds that a restart counts.")
+@click.option("--grace", default=60.0, show_default=True, help="Seconds from a request to end to a kill.")
+@click.option("--backoff", default=1.0, show_default=True, help="Seconds before the first restart; they double.")
+@click.option("--frozen-after", default=30.0, show_default=True, help="Seconds of silence that count as frozen.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def supervise(
+    max_restarts: int, window: float, grace: float, backoff: float, frozen_after: float, command: tuple[str, ...]
+) -> int:
+    """Run COMMAND, start it again when it dies, freezes or gets stuck, and end with its status."""
+    from tinkex.cli._supervise import Limits, run_supervise  # noqa: PLC0415 - each command loads what it needs only
+
+    limits = Limits(
+        max_restarts=max_restarts,
+        window_seconds=window,
+        grace_seconds=grace,
+        backoff_seconds=backoff,
+        frozen_seconds=frozen_after,
+    )
+    return run_supervise(command, limits)
+
+
 for _command in (*TRAINING, *RUNS, *MORE):
     cli.add_command(_command)
 
@@ -100,7 +123,8 @@ def main() -> None:
     """Run the command and exit.
 
     The status is 0 for success, 1 for a result that is not as it must be, 2 for bad input, 3 for a server that cannot
-    be used, 75 for a run that was stopped and can be resumed, 130 after Ctrl-C.
+    be used, 75 for a run that was stopped and can be resumed, 130 after Ctrl-C. That of ``supervise`` is the one of the
+    command it ran.
     """
     try:
         status = cli.main(standalone_mode=False)
