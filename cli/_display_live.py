@@ -13,7 +13,7 @@ from rich.text import Text
 from tinkex.cli._loss_curve import draw_curve
 from tinkex.cli._run_view import RunView, tell_event
 from tinkex.cli._words import count, loss_word, of_updates, plural, span
-from tinkex.protocol import explain
+from tinkex.protocol import RunStatus, explain
 
 _QUIET: Final = frozenset({"checkpoint"})
 """Events that the picture shows as it is."""
@@ -76,8 +76,8 @@ def draw_runs(views: Sequence[RunView], width: int) -> RenderableType:
             *(draw_curve(view.curve.means(), _SMALL) or [""]),
             count(status.tokens_per_second) if status is not None else "",
             span(status.eta_seconds) if status is not None else "",
-            count(status.durable_update) if status is not None else "",
-            count(status.at_risk_updates) if status is not None else "",
+            count(view.durable),
+            count(view.at_risk),
         )
     return table
 
@@ -97,11 +97,16 @@ def _draw_one(view: RunView, width: int) -> RenderableType:
         f"ETA {span(status.eta_seconds)}",
     )
     facts.add_row(
-        f"durable: {count(status.durable_update)}",
-        f"at risk: {plural(status.at_risk_updates, 'update')}",
+        f"durable: {count(view.durable)}",
+        f"at risk: {plural(view.at_risk, 'update')}",
         f"epoch {status.epoch}",
         f"learning rate {'-' if status.learning_rate is None else f'{status.learning_rate:.3g}'}",
     )
-    bar = ProgressBar(total=view.updates or max(view.update, 1), completed=view.update, width=width)
-    why = Text(f"{view.name}: {explain(status, time.time(), alive=True)}")
-    return Group(*curve, scale, bar, facts, why)
+    bar = Table.grid()  # which ends its line
+    bar.add_row(ProgressBar(total=view.updates or max(view.update, 1), completed=view.update, width=width))
+    return Group(*curve, scale, bar, facts, Text(f"{view.name}: {_why(status)}"))
+
+
+def _why(status: RunStatus) -> str:
+    plain = status.state == "training" and status.reason is None and status.waiting is None
+    return "training" if plain else explain(status, time.time(), alive=True)

@@ -78,7 +78,7 @@ def run_prune(name: str, root: Path | None, rules: Rules, *, base_url: str | Non
                 plan = plan_shelf(store, row, shelved, policy, verified=verified, now=time.time(), ttl_seconds=ttl)
                 _show(shelved, plan, verified)
                 if not really:
-                    print(f"nothing was done; `tinkex prune {name} --yes` does it")
+                    print("nothing was done; the same with --yes does it")
                     return
                 failed: list[str] = []
                 done = prune_run(

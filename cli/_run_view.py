@@ -23,6 +23,8 @@ class RunView:
         self.update = 0
         """The last one that was logged."""
         self.loss: float | None = None
+        self.durable: int | None = None
+        """The update of the newest checkpoint."""
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Note an event of the run's log."""
@@ -32,24 +34,28 @@ class RunView:
             self.curve.add(record.update, record.loss)
         elif event.get("kind") == "began" and isinstance(event.get("update"), int):
             self.update = event["update"]
+            self.durable = self.update if event.get("manifest") else None
             self.curve.rewind(self.update)
+        elif event.get("kind") == "checkpoint" and isinstance(event.get("update"), int):
+            self.durable = event["update"]
 
     @property
     def updates(self) -> int | None:
         """Of the whole run."""
         return self.status.updates if self.status is not None else None
 
+    @property
+    def at_risk(self) -> int:
+        """Updates that no checkpoint holds."""
+        return max(self.update - (self.durable or 0), 0)
+
     def progress(self) -> str:
         """Return where the run is, in one line."""
         status = self.status
         parts = [f"update {of_updates(self.update, self.updates)}", f"loss {loss_word(self.loss)}"]
         if status is not None:
-            parts += [
-                f"{count(status.tokens_per_second)} tokens/s",
-                f"ETA {span(status.eta_seconds)}",
-                f"durable {count(status.durable_update)}",
-                f"at risk {plural(status.at_risk_updates, 'update')}",
-            ]
+            parts += [f"{count(status.tokens_per_second)} tokens/s", f"ETA {span(status.eta_seconds)}"]
+        parts += [f"durable {count(self.durable)}", f"at risk {plural(self.at_risk, 'update')}"]
         return "  ".join(parts)
 
 

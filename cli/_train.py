@@ -1,6 +1,7 @@
 """``tinkex train``: begin runs, and train them to their end."""
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from tinkex.actors._runs._rows import RunRow
+from tinkex.actors._trainer._pulse import PULSE_FILE
 from tinkex.cli._config_sections import SERVERS_TOKENIZER
 from tinkex.cli._display import choose_style
 from tinkex.cli._fail import BAD_INPUT, Failure
@@ -40,7 +42,8 @@ class TrainOptions(NamedTuple):
 def run_train(files: Sequence[Path], options: TrainOptions) -> int:
     """Begin a run for each file and train all of them; return the exit status.
 
-    With ``take_over``, a run that is there already is gone on with under the configuration of the file, whoever has it.
+    A run that is there already is refused, unless it was begun by this command under the same `tinkex supervise`: then
+    it is gone on with. With ``take_over`` any is, under the configuration of the file, and whoever has it.
 
     Raises:
         Failure: something of the input is wrong, or the server cannot be used; no run was begun then.
@@ -85,6 +88,7 @@ def prepare_kept(
         base_url=None if engine else url,
         tokenizer_id=tokenizer_id,
         from_weights=from_weights,
+        supervision=os.environ.get(PULSE_FILE),
     )
 
 
@@ -130,7 +134,15 @@ def _refuse_there(config: TrainConfig, options: TrainOptions) -> None:
         row = next((row for row in store.runs() if row.name.lower() == name), None)
     if row is not None:
         refuse_living(row, config.run_root)
+        if _is_ours(row):
+            return
         raise Failure(_there(row, config.run_root), BAD_INPUT)
+
+
+def _is_ours(row: RunRow) -> bool:
+    """Say whether the supervision that started this process started the one that began the run, too."""
+    supervision = os.environ.get(PULSE_FILE)
+    return supervision is not None and row.config.get("supervision") == supervision
 
 
 def _there(row: RunRow, root: Path) -> str:
@@ -154,7 +166,8 @@ def _prepare(stack: ExitStack, config: TrainConfig, engine: str | None, options:
 def _write_down(job: Job, options: TrainOptions) -> None:
     """Write the run down: of two processes that begin one at once, one is told that it is there."""
     with open_store(job.root, create=True) as store:
-        if options.take_over and store.run(job.config.run) is not None:
+        row = store.run(job.config.run)
+        if row is not None and (options.take_over or _is_ours(row)):
             store.configure(job.config.run, job.config.settings)
             return
         try:
