@@ -20,15 +20,13 @@ class PlainDisplay:
 
     def show(self, views: Sequence[RunView], news: Sequence[tuple[RunView, Mapping[str, Any]]], now: float) -> None:
         """Print what is worth a line."""
-        for view, event in news:
-            told = tell_event(event)
-            if told is not None:
-                self._line(view, told)
+        self._tell(news, ends=False)
         for view in views:
             self._show_waiting(view)
             if self._is_due(view, now):
                 self._shown[view.name] = now, view.update
                 self._line(view, view.progress())
+        self._tell(news, ends=True)
 
     def say(self, sentence: str) -> None:
         """Print a sentence."""
@@ -36,6 +34,13 @@ class PlainDisplay:
 
     def close(self) -> None:
         """Nothing to do."""
+
+    def _tell(self, news: Sequence[tuple[RunView, Mapping[str, Any]]], *, ends: bool) -> None:
+        """Print events: those that are ends of runs, or all others."""
+        for view, event in news:
+            told = tell_event(event)
+            if told is not None and (event.get("kind") == "ended") is ends:
+                self._line(view, told)
 
     def _show_waiting(self, view: RunView) -> None:
         """Say where a run is restoring, or waits, which its log does not tell."""

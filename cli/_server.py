@@ -87,6 +87,18 @@ def ask_tokenizer(url: str, base_model: str, lora: LoraConfig, *, allow_insecure
     return info.value.tokenizer_id
 
 
+def check_weights(url: str, path: str, *, allow_insecure: bool = False) -> None:
+    """Ask the server for a checkpoint that a run is to begin from.
+
+    Raises:
+        Failure: it has none, or does not answer.
+    """
+    with open_service(url, allow_insecure=allow_insecure) as service:
+        known = service.ask(messages.GetCheckpointInfo(path))
+    if isinstance(known, Err):
+        raise Failure(f"--from-weights: {known.error}", _status_of(known.error))
+
+
 @contextmanager
 def open_service(url: str, *, allow_insecure: bool = False) -> Generator[ServiceClientRef]:
     """Give a service client for a block, which gives up after a few seconds where the server is not there.

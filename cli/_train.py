@@ -19,7 +19,7 @@ from tinkex.cli._logs import log_to_stderr
 from tinkex.cli._owners import refuse_living
 from tinkex.cli._roots import open_store, resume_command, told_root
 from tinkex.cli._run_jobs import Job, run_jobs
-from tinkex.cli._server import ENGINE_FOLDER, ask_tokenizer, probe, serving, told_url
+from tinkex.cli._server import ENGINE_FOLDER, ask_tokenizer, check_weights, probe, serving, told_url
 from tinkex.cli._train_config import TrainConfig, load_config
 from tinkex.protocol import TinkexError
 
@@ -158,6 +158,8 @@ def _prepare(stack: ExitStack, config: TrainConfig, engine: str | None, options:
     if url is None:
         named = told_url(options.base_url, config.server.base_url)
         url = stack.enter_context(serving(named, False, config.run_root))
+    if options.from_weights is not None:
+        check_weights(url, options.from_weights, allow_insecure=config.server.allow_insecure)
     kept = prepare_kept(config, url, engine=engine is not None, from_weights=options.from_weights)
     root = config.run_root
     return Job(root, trainer_config(config, kept, root, url))
