@@ -87,9 +87,9 @@ def _gone(status: RunStatus, now: float) -> str:
 def _way_on(status: RunStatus) -> list[str]:
     if status.state == "finished":
         return _durable(status)
-    if status.durable_update is None:
-        return ["it has no durable checkpoint to go on from"]
     command = f"`tinkex resume {shlex.quote(_clean(status.run))}`"
+    if status.durable_update is None:
+        return [f"nothing is durable: {command} begins it again"]
     return [f"{command} goes on from update {_count(status.durable_update)}"]
 
 

@@ -33,6 +33,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What loss guards multiplied the program's learning rates by."""
     stop_after: int | None = None
     """The last update, where the program's stop rule has spoken."""
+    unjudged: list[tuple[int, dict[str, float]]] = []
+    """Updates up to this one, and what they measured, that the stop rule has not seen."""
     optimizer: bool = True
     """False where this lineage began from weights alone and the optimizer was reset at ``weights_only_from``."""
     weights_only_from: str | None = None

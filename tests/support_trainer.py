@@ -25,6 +25,7 @@ from tinkex.protocol import (
     LoraConfig,
     ModelInput,
     RebuildPolicy,
+    RunStatus,
     messages,
 )
 
@@ -120,6 +121,17 @@ def trainer(given: TrainerConfig, faults: Faults | None = None, *, start: bool =
             ref.stop()
         for left in set(pykka.ActorRegistry.get_all()) - before:
             assert cast("Any", left).join(20.0), left
+
+
+def until(ref: TrainerRef, holds: Callable[[RunStatus], bool]) -> RunStatus:
+    """Wait until the run's status is as wanted."""
+    for _ in range(3000):
+        run = ref.ask(messages.Status()).unwrap().run
+        assert run is not None
+        if holds(run):
+            return run
+        threading.Event().wait(0.01)  # the status has no event for it
+    raise AssertionError(ref.ask(messages.Status()))
 
 
 def finish(given: TrainerConfig, faults: Faults | None = None) -> Any:

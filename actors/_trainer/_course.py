@@ -14,12 +14,21 @@ class Course:
         depth: updates on their way at once.
         updates: of the whole run, where known.
         stop_after: the last update, where the rule had spoken before.
+        unjudged: how many of the completed updates the rule has not seen.
     """
 
-    def __init__(self, update: int, depth: int, *, updates: int | None = None, stop_after: int | None = None) -> None:
+    def __init__(
+        self,
+        update: int,
+        depth: int,
+        *,
+        updates: int | None = None,
+        stop_after: int | None = None,
+        unjudged: int = 0,
+    ) -> None:
         """Begin with nothing on its way."""
         self.sent = update
-        self.judged = update
+        self.judged = update - unjudged
         self.stop_after = stop_after
         self.data_ended = False
         """Whether the program has no further batch."""
@@ -39,11 +48,6 @@ class Course:
     def room(self) -> bool:
         """Whether the next update may be sent now."""
         return not self.over and self.sent - self.judged < self._depth
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing is on its way."""
-        return self.judged == self.sent
 
     def send(self) -> int:
         """Count one more on its way; return its number, from 1."""

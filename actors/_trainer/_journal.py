@@ -1,5 +1,6 @@
 """The journal: the one actor that writes what stays of a run, in the order in which it is told."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -8,9 +9,11 @@ from tinkex.actors._genserver._dispatch import on
 from tinkex.actors._genserver._genserver import GenServer
 from tinkex.actors._runs._event_log import EventLog
 from tinkex.actors._runs._folder import RunFolder
+from tinkex.actors._runs._history import committed_sequence
+from tinkex.actors._runs._retention import plan_retention
 from tinkex.actors._runs._rows import UNCHANGED, Command, Taken
 from tinkex.actors._runs._store import RunStore
-from tinkex.protocol import Err, Manifest, Ok, Request, Result, RunStatus, TinkexError
+from tinkex.protocol import Err, Manifest, Ok, Request, Result, RetentionPolicy, RunStatus, TinkexError
 
 T = TypeVar("T")
 
@@ -35,6 +38,13 @@ class Take(Request[Taken], frozen=True):
 
 class Lineage(Request[list[tuple[str, Result[Manifest]]]], frozen=True):
     """Read the manifests that the taken run can go on from, newest first, and what is wrong with broken ones."""
+
+
+class Losses(Request[list[tuple[int, float]]], frozen=True):
+    """Read the losses of the last ``last`` updates up to ``update``, oldest first, as the log has them."""
+
+    update: int
+    last: int
 
 
 class RecordSession(Request[None], frozen=True):
@@ -81,6 +91,35 @@ class AnswerCommand(Request[bool], frozen=True):
 
     command: int
     result: Mapping[str, Any]
+
+
+class Kept(NamedTuple):
+    """What a round of keeping is to do, as names and paths."""
+
+    delete: list[tuple[str, str]]
+    renew: list[tuple[str, str]]
+
+
+class Retain(Request[Kept], frozen=True):
+    """Plan what is kept; what is not is written down as being deleted, and never restored from any more."""
+
+    policy: RetentionPolicy
+    ttl_seconds: int | None
+    verified: list[str]
+    """Manifests whose checkpoints were seen on the server just now."""
+
+
+class Deleted(Request[None], frozen=True):
+    """Note that a checkpoint is gone from the server: its manifest goes, too."""
+
+    manifest: str
+
+
+class Renewed(Request[None], frozen=True):
+    """Note when a checkpoint expires now."""
+
+    manifest: str
+    expires: float | None
 
 
 class Note(NamedTuple):
@@ -148,6 +187,18 @@ class Journal(GenServer[Any]):
             return Ok([])
         return _tried(lambda: list(self._folder.lineage(taken.latest, taken.began, taken.retired)))
 
+    @on(Losses)
+    def _on_losses(self, message: Losses) -> Result[list[tuple[int, float]]]:
+        return _tried(lambda: list(self._losses(message)))
+
+    def _losses(self, message: Losses) -> deque[tuple[int, float]]:
+        losses = (
+            (item.update, item.loss)
+            for item in committed_sequence(self._folder.events)
+            if item.update <= message.update and item.loss is not None
+        )
+        return deque(losses, maxlen=message.last)
+
     @on(RecordSession)
     def _on_record_session(self, message: RecordSession) -> Result[None]:
         store, epoch = self._store, self._epoch
@@ -203,6 +254,47 @@ class Journal(GenServer[Any]):
     @on(AnswerCommand)
     def _on_answer(self, message: AnswerCommand) -> Result[bool]:
         return _tried(lambda: self._store.answer(message.command, self._epoch, dict(message.result)))
+
+    @on(Retain)
+    def _on_retain(self, message: Retain) -> Result[Kept]:
+        return _tried(lambda: self._retain(message))
+
+    def _retain(self, message: Retain) -> Kept:
+        row = self._store.run(self._run)
+        if row is None or row.epoch != self._epoch:
+            raise fenced(self._run, self._epoch)
+        retired = self._store.retired(self._run)
+        lineage = self._folder.lineage(row.latest, self._store.began(self._run), retired)
+        manifests = {name: found.value for name, found in lineage if isinstance(found, Ok)}
+        plan = plan_retention(
+            list(manifests.values()),
+            message.policy,
+            latest=row.latest,
+            restoring=row.restoring,
+            pinned=self._store.pins(self._run),
+            verified=message.verified,
+            now=self.runtime.clock.time(),
+            ttl_seconds=message.ttl_seconds,
+            expiries=self._store.expiries(self._run),
+        )
+        for name in plan.delete:
+            if self._store.retire(self._run, self._epoch, name, manifests[name].path):
+                retired[name] = manifests[name].path
+        renew = [(name, manifests[name].path) for name in plan.renew]
+        return Kept(list(retired.items()), renew if message.ttl_seconds is not None else [])
+
+    @on(Deleted)
+    def _on_deleted(self, message: Deleted) -> Result[None]:
+        return _tried(lambda: self._delete(message.manifest))
+
+    def _delete(self, name: str) -> None:
+        self._folder.remove_manifest(name)
+        self._store.deleted(self._run, name)
+
+    @on(Renewed)
+    def _on_renewed(self, message: Renewed) -> Result[None]:
+        store, epoch = self._store, self._epoch
+        return self._fenced(lambda: store.renew(self._run, epoch, message.manifest, message.expires))
 
     @on(Note)
     def _on_note(self, message: Note) -> None:

@@ -13,7 +13,17 @@ from tinkex.actors._service._service_client import ServiceClient
 from tinkex.actors._service._settings import ServiceOptions
 from tinkex.actors._trainer._config import TrainerConfig, lora_fingerprint
 from tinkex.actors._trainer._feeder import Describe, Outline
-from tinkex.actors._trainer._journal import Begin, EndSession, Lineage, Note, RecordSession, Restoring, Rollback, Take
+from tinkex.actors._trainer._journal import (
+    Begin,
+    EndSession,
+    Lineage,
+    Losses,
+    Note,
+    RecordSession,
+    Restoring,
+    Rollback,
+    Take,
+)
 from tinkex.actors._trainer._position import Position, Terms
 from tinkex.actors._trainer._training import program_failed
 from tinkex.actors._trainer._verdicts import loading_of
@@ -28,7 +38,11 @@ class Opened(NamedTuple):
     begin: Position
     terms: Terms
     outline: Outline
-    taken: Taken
+    model_id: str
+    lineage: list[str]
+    """Names of the manifests that it can go back to, newest first."""
+    losses: list[tuple[int, float]]
+    """Of late, by update: what a loss guard compares with."""
 
 
 class Opening:
@@ -47,6 +61,7 @@ class Opening:
         *,
         reason: str,
         options: ServiceOptions,
+        taken: Callable[[Taken], None],
         opened: Callable[[Opened], None],
         failed: Callable[[TinkexError], None],
         waits: Callable[[str | None], None],
@@ -61,6 +76,7 @@ class Opening:
         self._feeder = feeder
         self._reason = reason
         self._options = options
+        self._tell_taken = taken
         self._opened = opened
         self._failed = failed
         self._waits = waits
@@ -86,6 +102,7 @@ class Opening:
             return
         self._run = result.value
         self.epoch = self._run.epoch
+        self._tell_taken(self._run)
         self._sessions: list[SessionRow] = list(self._run.sessions)
         try:
             self.service = ServiceClient.start(**self._options)
@@ -261,7 +278,8 @@ class Opening:
         match result:
             case Ok(status) if status.session_id is not None and status.model_id is not None:
                 record = RecordSession(status.session_id, status.model_id)
-                self._ask("recorded", self._journal, record, partial(self._recorded, begin, client))
+                then = partial(self._recorded, begin, client, status.model_id)
+                self._ask("recorded", self._journal, record, then)
             case Ok(status):
                 client.kill()
                 self._fail(lost_at_once(status))
@@ -269,22 +287,36 @@ class Opening:
                 client.kill()
                 self._fail(error)
 
-    def _recorded(self, begin: Position, client: GenRef[Any], result: Result[None]) -> None:
+    def _recorded(self, begin: Position, client: GenRef[Any], model_id: str, result: Result[None]) -> None:
         if isinstance(result, Err):
             self._fail(result.error)
             return
         message = Begin(begin.manifest, begin.update, self._reason)
-        self._ask("begun", self._journal, message, partial(self._begun, begin, client))
+        self._ask("begun", self._journal, message, partial(self._begun, begin, client, model_id))
 
-    def _begun(self, begin: Position, client: GenRef[Any], result: Result[None]) -> None:
+    def _begun(self, begin: Position, client: GenRef[Any], model_id: str, result: Result[None]) -> None:
         if isinstance(result, Err):
             self._fail(result.error)
+            return
+        opened = partial(self._tell_opened, begin, client, model_id)
+        guard = self._config.loss_guard
+        if guard is None or guard.spike is None:
+            opened(Ok([]))
+        else:
+            self._ask("losses", self._journal, Losses(begin.update, guard.window), opened)
+
+    def _tell_opened(
+        self, begin: Position, client: GenRef[Any], model_id: str, losses: Result[list[tuple[int, float]]]
+    ) -> None:
+        if isinstance(losses, Err):
+            self._fail(losses.error)
             return
         self._waits(None)
         terms = Terms(
             self._config.run, self._run.epoch, self._run.lr_scale, self._fingerprint, dict(self._surroundings)
         )
-        self._opened(Opened(client, begin, terms, self._outline, self._run))
+        lineage = [manifest.name for manifest in self._candidates]
+        self._opened(Opened(client, begin, terms, self._outline, model_id, lineage, losses.value))
 
     # Asking
 

@@ -21,6 +21,7 @@ class Position(NamedTuple):
     tokens: int = 0
     train_seconds: float = 0.0
     stop_after: int | None = None
+    unjudged: tuple[tuple[int, dict[str, float]], ...] = ()
     optimizer: bool = True
     weights_only_from: str | None = None
 
@@ -36,6 +37,7 @@ class Position(NamedTuple):
             tokens=manifest.tokens,
             train_seconds=manifest.train_seconds,
             stop_after=manifest.stop_after,
+            unjudged=tuple(manifest.unjudged),
             optimizer=manifest.optimizer,
             weights_only_from=manifest.weights_only_from,
         )

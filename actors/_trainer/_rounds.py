@@ -1,4 +1,4 @@
-"""What a trainer does by the clock: tells the store how it is, and hears what is asked of it there."""
+"""What a trainer does by the clock: tells the store how it is, and hears what other processes ask of it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,6 @@ import msgspec
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._runs._rows import Command
-from tinkex.actors._trainer._config import TrainerConfig
 from tinkex.actors._trainer._journal import AnswerCommand, Beat
 from tinkex.protocol import Err, Ok, Request, Result, RunStatus, TinkexError, messages
 
@@ -22,16 +21,13 @@ class Rounds:
     def __init__(
         self,
         host: ClientActor[Any],
-        config: TrainerConfig,
         *,
         status: Callable[[], RunStatus],
         fenced: Callable[[TinkexError], None],
         log: Any,
     ) -> None:
         """Begin with nothing to look after."""
-        self.random: Final = host.runtime.new_random()
         self._host = host
-        self._config = config
         self._status = status
         self._fenced = fenced
         self._log = log

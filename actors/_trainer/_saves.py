@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
@@ -55,18 +55,25 @@ class Save:
     looks: int = 0
     listed: bool = False
     committing: bool = False
-    judged: "Judged | None" = None
+    measured: "Measured | None" = None
 
 
 @dataclass(frozen=True)
-class Judged:
+class Measured:
     """What is known of an update once its results were read."""
 
     metrics: dict[str, float]
     learning_rate: float
     tokens: int
     train_seconds: float
+
+
+class Verdicts(NamedTuple):
+    """What the stop rule has said."""
+
     stop_after: int | None
+    unjudged: list[tuple[int, dict[str, float]]]
+    """Completed updates that it has not seen, and what they measured."""
 
 
 class Saves:
@@ -80,6 +87,7 @@ class Saves:
         terms: of the epoch.
         begin: where the epoch begins.
         policy: when to save, and for how long.
+        verdicts: asked, at a commit, what the stop rule has said.
         committed: told of each manifest that is durable.
         failed: told why the epoch cannot go on.
         changed: told when training may go on.
@@ -96,6 +104,7 @@ class Saves:
         begin: Position,
         policy: CheckpointPolicy,
         *,
+        verdicts: Callable[[], Verdicts],
         committed: Callable[[Manifest, float], None],
         failed: Callable[[TinkexError, str], None],
         changed: Callable[[], None],
@@ -119,6 +128,7 @@ class Saves:
         self._terms = terms
         self._begin = begin
         self._policy = policy
+        self._verdicts = verdicts
         self._committed = committed
         self._failed = failed
         self._changed = changed
@@ -127,7 +137,7 @@ class Saves:
         self._waiting: list[Waiter] = []
         self._failures = 0
         self._retrying = False
-        self._judged: tuple[int, Judged] | None = None
+        self._measured: tuple[int, Measured] | None = None
         """The last update whose results were read."""
 
     @property
@@ -160,8 +170,8 @@ class Saves:
         if self.full:
             return False
         save = Save(update, cursor, now, self._waiting)
-        if self._judged is not None and self._judged[0] == update:
-            save.judged = self._judged[1]
+        if self._measured is not None and self._measured[0] == update:
+            save.measured = self._measured[1]
         self._waiting = []
         self._open.append(save)
         self.due.sent(update, now)
@@ -173,12 +183,12 @@ class Saves:
         self._host.run_when("saved", self._client.ask(message, block=False), partial(self._saved, save))
         return True
 
-    def judged(self, update: int, judged: Judged) -> None:
-        """Note what is known of ``update`` now."""
-        self._judged = update, judged
+    def measured(self, update: int, measured: Measured) -> None:
+        """Note what ``update`` measured: its results were read."""
+        self._measured = update, measured
         for save in self._open:
             if save.update == update:
-                save.judged = judged
+                save.measured = measured
         self._commit_next()
 
     def close(self, error: TinkexError) -> None:
@@ -258,15 +268,16 @@ class Saves:
         if not self._open or self.closed:
             return
         save = self._open[0]
-        if not save.listed or save.judged is None or save.committing or save.path is None:
+        if not save.listed or save.measured is None or save.committing or save.path is None:
             return
         save.committing = True
-        manifest = self._manifest(save, save.path, save.judged)
+        manifest = self._manifest(save, save.path, save.measured)
         self._host.run_when(
             "committed", self._journal.ask(Commit(manifest), block=False), partial(self._was_committed, save, manifest)
         )
 
-    def _manifest(self, save: Save, path: str, judged: Judged) -> Manifest:
+    def _manifest(self, save: Save, path: str, measured: Measured) -> Manifest:
+        verdicts = self._verdicts()
         return Manifest(
             run=self._terms.run,
             epoch=self._terms.epoch,
@@ -276,14 +287,15 @@ class Saves:
             parent=self.parent,
             fingerprint=self._terms.fingerprint,
             surroundings=self._terms.surroundings,
-            learning_rate=judged.learning_rate,
+            learning_rate=measured.learning_rate,
             lr_scale=self._terms.lr_scale,
-            stop_after=judged.stop_after,
+            stop_after=verdicts.stop_after,
+            unjudged=[(update, _finite(metrics)) for update, metrics in verdicts.unjudged if update <= save.update],
             optimizer=self._begin.optimizer,
             weights_only_from=self._begin.weights_only_from,
-            metrics={name: value for name, value in judged.metrics.items() if math.isfinite(value)},
-            tokens=judged.tokens,
-            train_seconds=judged.train_seconds,
+            metrics=_finite(measured.metrics),
+            tokens=measured.tokens,
+            train_seconds=measured.train_seconds,
             saved=self._host.runtime.clock.time(),
             expires=save.expires,
         )
@@ -304,6 +316,10 @@ class Saves:
             waiter(Ok(self.durable))
         self._commit_next()
         self._changed()
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def not_listed(path: str) -> TinkexError:

@@ -16,7 +16,7 @@ from tinkex.actors._trainer._course import Course
 from tinkex.actors._trainer._feeder import Fed, Feed, Outline, Prepared
 from tinkex.actors._trainer._meter import Meter
 from tinkex.actors._trainer._position import Position
-from tinkex.actors._trainer._saves import Judged, Saves
+from tinkex.actors._trainer._saves import Measured, Saves, Verdicts
 from tinkex.protocol import Err, Ok, Result, TinkexError, messages
 from tinkex.protocol.replies import ForwardBackwardOutput, OptimStepOutput
 
@@ -56,7 +56,6 @@ class Tidings(NamedTuple):
 
     completed: Callable[[Completed], bool]
     """An update is complete; False where its loss is bad, and the epoch is over."""
-    judged: Callable[[int], None]
     failed: Callable[[TinkexError, str], None]
     settled: Callable[[], None]
     """Nothing is on its way, and nothing will be sent."""
@@ -81,7 +80,13 @@ class Training:
         tell: Tidings,
     ) -> None:
         """Begin with nothing sent; ``go_on`` sets out."""
-        self.course: Final = Course(begin.update, depth, updates=outline.updates, stop_after=begin.stop_after)
+        self.course: Final = Course(
+            begin.update,
+            depth,
+            updates=outline.updates,
+            stop_after=begin.stop_after,
+            unjudged=len(begin.unjudged),
+        )
         self.held = False
         """Whether no further update is sent for now."""
         self.ending = False
@@ -103,11 +108,20 @@ class Training:
         self._no_more = False
         self._feeding = False
         self._updates: deque[Update] = deque()
-        self._unjudged: deque[Completed] = deque()
+        self._unjudged = deque(begin.unjudged)
 
     def close(self) -> None:
         """Hear nothing more of what is on its way."""
         self.closed = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether updates are on their way to the server or back."""
+        return bool(self._updates)
+
+    def verdicts(self) -> Verdicts:
+        """Return what the stop rule has said."""
+        return Verdicts(self.course.stop_after, list(self._unjudged))
 
     @property
     def feeding(self) -> bool:
@@ -189,9 +203,14 @@ class Training:
             tokens=self._meter.tokens,
             train_seconds=self._meter.train_seconds,
         )
-        self._unjudged.append(completed)
-        if self._tell.completed(completed) and not self.closed:
-            self._feed()
+        if not self._tell.completed(completed) or self.closed:
+            return
+        self._unjudged.append((update.number, metrics))
+        self._saves.measured(
+            update.number,
+            Measured(metrics, update.learning_rate, self._meter.tokens, self._meter.train_seconds),
+        )
+        self.go_on()
 
     # The program
 
@@ -210,14 +229,14 @@ class Training:
                     update=self._next_update,
                     cursor=self._next_cursor,
                     wanted=wanted,
-                    judged=(judged.number, judged.metrics) if judged is not None else None,
+                    judged=judged,
                 ),
                 block=False,
             ),
             partial(self._fed, judged),
         )
 
-    def _fed(self, judged: Completed | None, result: Result[Fed]) -> None:
+    def _fed(self, judged: tuple[int, dict[str, float]] | None, result: Result[Fed]) -> None:
         if self.closed:
             return
         self._feeding = False
@@ -232,27 +251,13 @@ class Training:
         self._no_more = self._no_more or fed.ended
         if judged is not None:
             self._unjudged.popleft()
-            self._judge(judged, stop=fed.stop)
+            self.course.judge(judged[0], stop=fed.stop)
         self.go_on()
-
-    def _judge(self, completed: Completed, *, stop: bool) -> None:
-        self.course.judge(completed.number, stop=stop)
-        self._saves.judged(
-            completed.number,
-            Judged(
-                metrics=completed.metrics,
-                learning_rate=completed.learning_rate,
-                tokens=completed.tokens,
-                train_seconds=completed.train_seconds,
-                stop_after=self.course.stop_after,
-            ),
-        )
-        self._tell.judged(completed.number)
 
     # The end
 
     def _look_for_the_end(self) -> None:
-        if self.closed or not (self.held or self.course.over) or not self.course.settled:
+        if self.closed or not (self.held or self.course.over) or self._updates:
             return
         durable = self._saves.durable
         wants_save = self._save_at_end and (self.ending or self.course.over)

@@ -91,7 +91,7 @@ TABLE: list[tuple[RunStatus, bool | None, str]] = [
     (
         run("failed", update=2, error={"message": 3}, reason="no place"),
         None,
-        "failed 14 min ago at update 2: no place; it has no durable checkpoint to go on from",
+        "failed 14 min ago at update 2: no place; nothing is durable: `tinkex resume digits` begins it again",
     ),
     (
         run("training", **AT, **DURABLE, **RISK, pid=4711, host="box", written=NOW - 190.0),
@@ -185,7 +185,7 @@ def test_whatever_is_told_it_is_one_line_without_control_characters(
 
 @given(statuses, st.booleans())
 def test_work_at_risk_is_always_told_while_the_run_is_on(status: RunStatus, alive: bool) -> None:
-    on = status.state in {"restoring", "training", "paused", "stopping"}
+    on = status.state in {"idle", "restoring", "training", "paused", "stopping"}
     plain = msgspec.structs.replace(status, reason=None, error=None)  # either may end as the sentence does
     told = explain(plain, NOW, alive).endswith(("at risk", "must be done again"))
     assert told == (on and status.at_risk_updates > 0)

@@ -25,6 +25,7 @@ GOOD: list[Request[Any]] = [
     messages.CreateTrainingClientFromState(PATH, True, "base", {"k": "v"}, "token", "urn:uuid:1"),
     messages.GetServerCapabilities(),
     messages.GetCheckpointInfo(SAMPLER),
+    messages.GetTrainingRun("run:train:0"),
     messages.ListCheckpoints(),
     messages.ListCheckpoints("run:train:0"),
     messages.DeleteCheckpoint(SAMPLER),

@@ -39,6 +39,7 @@ GOOD: list[Any] = [
     replies.ChildStopped("id"),
     NODE,
     replies.FinishedSession("s", True),
+    replies.TrainingRunInfo("run", "base", True, "p"),
     RUN,
     replies.Explanation("training at update 3", RUN),
     replies.CommittedCheckpoint("tinker://r/weights/x", 3, "e00001-u000000003"),

@@ -39,7 +39,9 @@ def test_a_run_ends_at_the_same_update_however_it_is_timed_and_wherever_it_is_ki
 
     killed = Course(0, depth, updates=updates)
     drive(killed, choices, stops, min(kill_at, expected))
-    resumed = Course(killed.judged, depth, updates=updates, stop_after=killed.stop_after)
+    # A checkpoint may hold updates whose results were read and which the rule has not seen.
+    held = choices.draw(st.integers(killed.judged, killed.sent))
+    resumed = Course(held, depth, updates=updates, stop_after=killed.stop_after, unjudged=held - killed.judged)
     drive(resumed, choices, stops, 30)
     assert resumed.judged == expected
 
@@ -50,7 +52,7 @@ def test_never_more_updates_are_on_their_way_than_the_depth(depth: int, choices:
     for _ in range(40):
         if course.room and choices.draw(st.booleans()):
             course.send()
-        elif not course.settled:
+        elif course.judged < course.sent:
             course.judge(course.judged + 1, stop=False)
         assert 0 <= course.sent - course.judged <= depth
 
@@ -61,6 +63,3 @@ def test_data_that_end_end_the_run_where_they_are() -> None:
     course.data_ended = True
     assert course.over
     assert not course.room
-    assert not course.settled
-    course.judge(1, stop=False)
-    assert course.settled
