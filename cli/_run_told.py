@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tinkex.actors import RunFolder
 from tinkex.actors._runs._command import ENDED, Presence, presence_of
+from tinkex.actors._runs._names import parse_position
 from tinkex.actors._runs._rows import RunRow
 from tinkex.cli._display_json import print_json
 from tinkex.cli._loss_curve import LossCurve, draw_curve
@@ -51,10 +52,34 @@ class Told(NamedTuple):
         }
 
 
-def tell(row: RunRow) -> Told:
-    """Return a run as it is; one that no trainer ever reported of is ``idle``."""
+def tell(row: RunRow, root: Path) -> Told:
+    """Return a run as it is; one that no trainer ever reported of is ``idle``.
+
+    What is durable is told by the manifest that the run goes on from: a trainer may have been killed between its commit
+    and its report.
+    """
     status = row.status if row.status is not None else RunStatus(run=row.name, since=row.created)
+    position = None if row.latest is None else parse_position(row.latest)
+    durable = None if position is None else position.update
+    if durable != status.durable_update:
+        update = max(status.update, durable or 0)
+        status = msgspec.structs.replace(
+            status,
+            update=update,
+            durable_update=durable,
+            durable_path=_path_of(root, row),
+            at_risk_updates=update - (durable or 0),
+        )
     return Told(row, status, presence_of(row))
+
+
+def _path_of(root: Path, row: RunRow) -> str | None:
+    if row.latest is None:
+        return None
+    try:
+        return RunFolder(root, row.name).read_manifest(row.latest).path
+    except TinkexError:
+        return None  # a resume says what is wrong with it
 
 
 def show_runs(root: Path | None, *, json: bool) -> None:
@@ -65,7 +90,7 @@ def show_runs(root: Path | None, *, json: bool) -> None:
     """
     folder = root_of(root)
     with open_store(folder) as store:
-        found = [tell(row) for row in store.runs()]
+        found = [tell(row, folder) for row in store.runs()]
     now = time.time()
     if json:
         for told in found:
@@ -102,7 +127,7 @@ def show_status(name: str, root: Path | None, *, json: bool) -> None:
     """
     folder = root_of(root)
     with open_store(folder) as store:
-        told = tell(row_of(store, name))
+        told = tell(row_of(store, name), folder)
         epochs = store.epochs(name)
     now = time.time()
     place = RunFolder(folder, name).path
@@ -139,8 +164,9 @@ def show_why(name: str, root: Path | None) -> None:
     Raises:
         Failure: there is no such run.
     """
-    with open_store(root_of(root)) as store:
-        told = tell(row_of(store, name))
+    folder = root_of(root)
+    with open_store(folder) as store:
+        told = tell(row_of(store, name), folder)
     print(f"{name}: {told.why(time.time())}")
 
 

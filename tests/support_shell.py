@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +66,7 @@ class Shell:
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, out, err)
 
-    def config(self, name: str = "r", *, rows: int = 24, **sections: Mapping[str, Any]) -> Path:
+    def config(self, name: str = "r", *, rows: int = 24, **sections: Any) -> Path:
         """Write rows, and a configuration that trains on them: two in each of 12 updates, a save after each third."""
         data = self.folder / "rows.jsonl"
         if not data.exists():
@@ -152,6 +152,8 @@ class Nest:
         """Start a command in ``folder``."""
         number = len(self._children)
         out, err = folder / f"out-{number}", folder / f"err-{number}"
+        for path in (out, err):
+            path.touch()
         answer = self._ask(words=words, folder=str(folder), out=str(out), err=str(err), variables=variables)
         child = Child(answer["pid"], out, err, lambda pid: int(self._ask(reap=pid)["status"]))
         self._children.append(child)
