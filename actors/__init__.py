@@ -25,8 +25,10 @@ from tinkex.actors._supervision._named_ref import NamedRef, WhileDown, named, wh
 from tinkex.actors._supervision._supervisor import Supervisor
 from tinkex.actors._supervision._supervisor_proxy import SupervisorProxy
 from tinkex.actors._trainer._config import TrainerConfig
+from tinkex.actors._trainer._run_until_done import RunOutcome, run_until_done, trainer_name, trainer_spec
 from tinkex.actors._trainer._trainer import Trainer
 from tinkex.actors._trainer._trainer_proxy import TrainerProxy, TrainerRef
+from tinkex.actors._trainer._verify_resume import verify_resume
 from tinkex.actors._training._training_client import TrainingClient
 from tinkex.actors._training._training_proxy import TrainingClientProxy, TrainingClientRef
 from tinkex.protocol import ChildSpec
@@ -46,6 +48,7 @@ __all__ = [
     "Pending",
     "Reply",
     "RunFolder",
+    "RunOutcome",
     "RunStore",
     "Schedule",
     "ServiceClient",
@@ -69,5 +72,9 @@ __all__ = [
     "on",
     "read_events",
     "read_updates",
+    "run_until_done",
+    "trainer_name",
+    "trainer_spec",
+    "verify_resume",
     "whereis",
 ]

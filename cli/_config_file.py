@@ -16,7 +16,9 @@ Tables = dict[str, dict[str, Any]]
 OVERRIDE: Final = "--set"
 """The source of overrides."""
 
-_SECRET: Final = re.compile(r"api_?key|access_?token|secret|password|passwd|credential|^(?:key|token)$|_token$")
+_SECRET: Final = re.compile(
+    r"api_?key|(?:access|auth|bearer|hf)_?token|secret|password|passwd|credential|^(?:key|token)$"
+)
 _HEADER: Final = re.compile(r"\s*\[\s*([A-Za-z0-9_\"'-]+)(?:\s*\.\s*([A-Za-z0-9_\"'-]+))?[^\]]*\]")
 _KEY: Final = re.compile(r"\s*([A-Za-z0-9_\"'-]+)(?:\s*\.\s*([A-Za-z0-9_\"'-]+))?[^=]*=")
 _OVERRIDE: Final = re.compile(r"\s*([A-Za-z0-9_-]+)\s*\.\s*([A-Za-z0-9_-]+)\s*=(.*)", re.DOTALL)
@@ -126,7 +128,7 @@ class Source(NamedTuple):
 
 
 def _place(source: str, text: str, section: str, key: str | None) -> str:
-    line = line_of(text, section, key)
+    line = line_of(text, section, key) or line_of(text, section, None)
     return source if line is None else f"{source}, line {line}"
 
 

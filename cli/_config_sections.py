@@ -107,7 +107,7 @@ class DataSection(Policy, frozen=True):
     train_on: TrainOn = "completion"
     """``completion``: completions and the assistant's messages are learned; ``all``: every token."""
     max_tokens: int | None = None
-    """Tokens of a row beyond it are cut off."""
+    """Tokens of a row beyond it are cut off; default: what the server says that its model takes."""
     shuffle: bool = True
     seed: int = 0
     """Of the order of rows."""
@@ -145,10 +145,10 @@ class DataSection(Policy, frozen=True):
     def _check_format(self) -> TinkexError | None:
         if self.file_format is not None:
             return None
-        known = ", ".join(SUFFIXES)
         return validation(
-            f"format is not told by the name of {shown(self.path)} ({known} would): set it to 'jsonl' or 'text'",
-            field="format",
+            f"path {shown(self.path)} has none of the suffixes that tell what it holds ({', '.join(SUFFIXES)}); "
+            "set format to 'jsonl' or 'text'",
+            field="path",
         )
 
 

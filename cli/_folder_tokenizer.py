@@ -1,6 +1,8 @@
 """The tokenizer in a model's folder, as transformers reads it: nothing is downloaded, no code of the folder runs."""
 
+import json
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -32,6 +34,8 @@ _FILES: Final = (
 _DAY: Final = datetime(2024, 7, 26, tzinfo=UTC)
 """What templates that write the date are told: with today's, a resume would read other tokens tomorrow."""
 
+_TODAY: Final = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+
 _FORM: Final = 1
 """Of a row's tokens; raised with every change of it."""
 
@@ -42,8 +46,9 @@ class FolderTokenizer:
     A text is its tokens and the end-of-text token, behind the tokens that begin a text, where the tokenizer has them. A
     prompt and its completion are turned into tokens apart, so that the same tokens stand before the completion as when
     the model is asked. A conversation is what the folder's chat template makes of it, where each of the assistant's
-    messages begins behind the generation prompt. A message whose place the template does not let tell, because it
-    writes earlier turns differently once others follow, is read and not learned.
+    messages begins behind the generation prompt. A message of the assistant's is read and not learned where nothing
+    stands before it, or where the template does not let tell its place, because it writes earlier turns differently
+    once others follow.
 
     Raises:
         TinkexError: kind ``validation``: the folder has no tokenizer that can be read, or transformers is missing.
@@ -58,6 +63,7 @@ class FolderTokenizer:
         begins = [int(token) for token in self._tokenizer("")["input_ids"][:1]]
         self._begin: Final = begins if bos is not None and begins == [bos] else []
         self._eos: Final[int | None] = self._tokenizer.eos_token_id
+        self._template: Final = _undated(self._tokenizer.get_chat_template()) if self._tokenizer.chat_template else None
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, without those that begin or end one."""
@@ -105,19 +111,24 @@ class FolderTokenizer:
         return [Piece(tokens[:ends], learned=True), Piece(tokens[ends:], learned=False)]
 
     def _render(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
-        if not self._tokenizer.chat_template:
+        if self._template is None:
             raise validation(f"{self.folder} has no chat template; give rows of prompt and completion instead")
         errors: Any = import_module("jinja2").TemplateError
         try:
             rendered = self._tokenizer.apply_chat_template(
                 [message._asdict() for message in messages],
+                chat_template=self._template,
                 tokenize=False,
                 add_generation_prompt=prompt,
-                strftime_now=_DAY.strftime,
             )
         except (errors, TypeError, ValueError) as error:
             raise validation(f"the chat template of {self.folder} refuses a conversation: {error}") from error
         return str(rendered)
+
+
+def _undated(template: str) -> str:
+    """Return the template with ``_DAY`` in place of today, wherever it writes the date."""
+    return _TODAY.sub(lambda found: json.dumps(_DAY.strftime(found[2])), template)
 
 
 def _load(folder: Path) -> Any:

@@ -68,16 +68,26 @@ class RowExamples(Sequence[Example]):
             raise validation(f"{self._rows.where(index)}: {error.message}", **error.data) from error
 
 
-def build_program(config: TrainConfig, tokenizer_id: str | None = None) -> DatasetProgram:
+def build_program(
+    config: TrainConfig, tokenizer_id: str | None = None, *, max_context_length: int | None = None
+) -> DatasetProgram:
     """Look through the data file, and return the program of the configuration.
 
     Args:
         config: what to train on, and how.
         tokenizer_id: what the server calls its model's tokenizer; see ``choose_tokenizer``.
+        max_context_length: tokens that the server's model takes, where it says so: longer rows are cut to it, where
+            ``data.max_tokens`` does not say less.
 
     Raises:
         TinkexError: kind ``validation``: file and line, or section and key, and what is wrong.
     """
+    max_tokens = config.data.max_tokens or max_context_length
+    if max_tokens is not None and max_context_length is not None and max_tokens > max_context_length:
+        raise validation(
+            f"data.max_tokens is {max_tokens}, but the model takes {max_context_length} tokens; set it to that or less",
+            field="data.max_tokens",
+        )
     tokenizer = choose_tokenizer(config.data.tokenizer, tokenizer_id)
     examples = RowExamples(RowFile(config.data_path, config.data), config.data, tokenizer)
     training = config.training
@@ -94,6 +104,6 @@ def build_program(config: TrainConfig, tokenizer_id: str | None = None) -> Datas
         stop_below_loss=training.stop_below_loss,
         tokenizer=tokenizer.fingerprint,
         shuffle=config.data.shuffle,
-        max_tokens=config.data.max_tokens,
+        max_tokens=max_tokens,
         data_digest=examples.digest,
     )

@@ -75,6 +75,8 @@ class ServerCapabilities(msgspec.Struct, frozen=True):
     """What the server can do."""
 
     supported_models: list[SupportedModel]
+    build: dict[str, str] | None = None
+    """What the bits of its results depend on, such as versions, threads and device; None where it does not tell."""
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ from tinkex.protocol._replies import (
     TrainingRunInfo,
     UnloadedModel,
 )
+from tinkex.protocol._resume_verdict import ResumeVerdict
 from tinkex.protocol._run_status import CommittedCheckpoint, Explanation, RunStatus, StoppedRun
 from tinkex.protocol._supervision_tree import ChildNode, SupervisionTree
 
@@ -51,6 +52,7 @@ __all__ = [
     "ModelInfo",
     "OperationStatus",
     "OptimStepOutput",
+    "ResumeVerdict",
     "RunStatus",
     "SavedSamplerWeights",
     "SavedState",

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -63,9 +63,9 @@ def make_micro_batches(
     neither on how long rows are nor on how many there are, and gradients of several passes add up to that of one large
     batch. Where nothing of any row is learned, all weights are 0; so is the loss, and the gradient.
     """
-    pairs = [_cut(example, max_tokens) for example in examples]
-    total = float(sum(float(weights.sum(dtype="float64")) for _, weights in pairs)) or 1.0
-    data = [_datum(tokens, weights, total) for tokens, weights in pairs]
+    kept = [_cut(example, max_tokens) for example in examples]
+    total = sum(float(weights.sum(dtype="float64")) for _, weights in kept) or 1.0
+    data = [_datum(tokens, weights, total) for tokens, weights in kept]
     return [data[at : at + micro_batch_size] for at in range(0, len(data), micro_batch_size)]
 
 
@@ -97,15 +97,26 @@ def _arrays(example: Example) -> tuple[Any, Any]:
     return tokens, np.ones(len(tokens), "float32") if example.weights is None else example.weights.to_numpy()
 
 
-def _cut(example: Example, max_tokens: int | None) -> tuple[Any, Any]:
-    """Return the tokens of a row, and the weights of those that are predicted."""
-    tokens, weights = _arrays(example)
-    return tokens[:max_tokens], weights[1:max_tokens]
+def _cut(example: Example, max_tokens: int | None) -> tuple[memoryview, Any]:
+    """Return the tokens of a row, as bytes, and the weights of those that are predicted."""
+    _, weights = _arrays(example)
+    return example.tokens.buffer[: None if max_tokens is None else max_tokens * _TOKEN_BYTES], weights[1:max_tokens]
 
 
-def _datum(tokens: Any, weights: Any, total: float) -> Datum:
-    if len(tokens) == 1:
+def _datum(tokens: memoryview, weights: Any, total: float) -> Datum:
+    if len(tokens) == _TOKEN_BYTES:
         # Nothing can be predicted, but the row has its place in the batch; no server takes a row without tokens.
-        return Datum(ModelInput.from_ints(tokens), {"target_tokens": tokens, "weights": [0.0]})
+        only = TensorData.from_buffer(tokens, "int64")
+        return Datum(ModelInput.from_ints(only), {"target_tokens": only, "weights": [0.0]})
+    read = TensorData.from_buffer(tokens[:-_TOKEN_BYTES], "int64")
     scaled = (weights.astype("float64") / total).astype("float32")
-    return Datum(ModelInput.from_ints(tokens[:-1]), {"target_tokens": tokens[1:], "weights": scaled})
+    return Datum(
+        ModelInput.from_ints(read),
+        {
+            "target_tokens": TensorData.from_buffer(tokens[_TOKEN_BYTES:], "int64"),
+            "weights": TensorData.from_buffer(memoryview(scaled), "float32"),
+        },
+    )
+
+
+_TOKEN_BYTES: Final = 8

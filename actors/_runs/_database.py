@@ -59,8 +59,8 @@ class Database:
         """
         with self._lock, self._errors():
             connection = self._get()
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:

@@ -8,6 +8,7 @@ A line is in the kernel's hands when ``append`` returns, so it survives ``kill -
 ones: a trainer calls ``sync`` before it writes a manifest, so that a committed update is never missing here.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -93,7 +94,7 @@ class EventLog:
         except OSError as error:
             raise refused_by_disk(self.path, error) from error
         if self._torn:
-            raise refused_by_disk(self.path, OSError(28, "No space left on device"))
+            raise refused_by_disk(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def sync(self) -> None:
         """Have all that was appended on the disk.

@@ -78,11 +78,17 @@ def digest_file(path: str | Path) -> str:
 
 
 def _listed(differ: Iterable[Difference]) -> str:
-    return ", ".join(f"{item.part} was {_short(item.old)} and is {_short(item.new)}" for item in differ)
+    return ", ".join(
+        f"{item.part} was {_short(item.old, item.new)} and is {_short(item.new, item.old)}" for item in differ
+    )
 
 
-def _short(value: str | None) -> str:
+def _short(value: str | None, other: str | None) -> str:
+    """Return ``value`` as a sentence takes it: its beginning, or its end where it begins as ``other`` does."""
     if value is None:
         return "absent"
     shown = "".join(letter if letter.isprintable() else "?" for letter in value)
-    return repr(shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "...")
+    if len(shown) <= _SHOWN:
+        return repr(shown)
+    alike = other is not None and other[:_SHOWN] == value[:_SHOWN]
+    return repr("..." + shown[-_SHOWN:] if alike else shown[:_SHOWN] + "...")

@@ -1,5 +1,6 @@
 """Whether the process that took a run is still there."""
 
+import socket
 from pathlib import Path
 
 from tinkex.actors._leases._process import Process
@@ -14,7 +15,7 @@ def owner_alive(row: RunRow) -> bool | None:
     owner = row.owner
     if owner is None:
         return False
-    if not owner.is_here():
+    if owner.host != socket.gethostname():
         return None
     return not owner.is_gone() and not _is_defunct(owner)
 

@@ -1,6 +1,6 @@
 """The service client's questions about checkpoints and the server: coroutines for the io loop."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tinkex.actors._leases._acquire import end_session
 from tinkex.actors._recovery._recovery_calls import training_run
@@ -29,8 +29,17 @@ async def get_server_capabilities(transport: Transport) -> ServerCapabilities:
             SupportedModel(model_name=model.model_name, max_context_length=model.max_context_length)
             for model in reply.supported_models
             if model.model_name is not None
-        ]
+        ],
+        build=_build(reply.build),
     )
+
+
+def _build(told: object) -> dict[str, str] | None:
+    """Return the texts among what a server tells of itself; None where it is no such object."""
+    if not isinstance(told, dict):
+        return None
+    fields = cast("dict[str, object]", told)
+    return {name: value for name, value in fields.items() if isinstance(value, str)} or None
 
 
 async def get_training_run(transport: Transport, run_id: str) -> TrainingRunInfo:

@@ -158,7 +158,7 @@ class Opening:
             case Err(error):
                 self._log.info("the server does not tell what it can do", error=error.message)
             case Ok(known):
-                self._surroundings = {}
+                self._surroundings = dict(known.build or {})
                 if self._base_model is None:
                     if not known.supported_models:
                         self._fail(validation("the server names no base model; pass base_model", field="base_model"))

@@ -10,6 +10,9 @@ from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._runs._rows import Command
 from tinkex.actors._trainer._journal import AnswerCommand, Beat
+from tinkex.actors._trainer._pulse import RunPulse, pulse_file
+from tinkex.actors._trainer._running import ENDED
+from tinkex.actors._trainer._watchdog import Phase
 from tinkex.protocol import Err, Ok, Request, Result, RunStatus, TinkexError, messages
 
 BEAT_SECONDS: Final = 1.0
@@ -23,12 +26,15 @@ class Rounds:
         host: ClientActor[Any],
         *,
         status: Callable[[], RunStatus],
+        budget: Callable[[Phase], float],
         fenced: Callable[[TinkexError], None],
         log: Any,
     ) -> None:
         """Begin with nothing to look after."""
         self._host = host
         self._status = status
+        self._budget = budget
+        self._pulse = pulse_file()
         self._fenced = fenced
         self._log = log
         self._journal: GenRef[Any] | None = None
@@ -47,10 +53,23 @@ class Rounds:
     def beat(self) -> None:
         """Report the status, and hear of commands."""
         status = self._status()
+        self._tell_pulse(status)
         if self._journal is None or self._beating or status.epoch == 0 or not self._journal.is_alive():
             return
         self._beating = True
         self._host.run_when("beat", self._journal.ask(Beat(status), block=False), self._beaten)
+
+    def _tell_pulse(self, status: RunStatus) -> None:
+        if self._pulse is None:
+            return
+        if status.state in ENDED:
+            self._pulse.forget(status.run)
+            return
+        phase: Phase = "restoring" if status.state == "restoring" else "update"
+        waiting = status.waiting or ""
+        budget = 0.0 if phase == "restoring" and waiting else self._budget(phase)
+        state = waiting if waiting.startswith("paused") else status.state
+        self._pulse.beat(RunPulse(status.run, status.update, phase, state, budget))
 
     def _beaten(self, result: Result[list[Command]]) -> None:
         self._beating = False

@@ -71,7 +71,7 @@ class Running:
         self._retired: Pending[bool] | None = None
         """The end of the service that was given up last."""
         self._waiting_for: object = None
-        self._watchdog = Watchdog(config.watchdog)
+        self.watchdog: Final = Watchdog(config.watchdog)
         self._losses = LossWatch(config.loss_guard) if config.loss_guard is not None else None
 
     # An epoch's beginning
@@ -128,7 +128,7 @@ class Running:
             self._journal,
             self.feeder,
             self._config,
-            self._watchdog,
+            self.watchdog,
             tell=tell,
             log=self._log,
         )

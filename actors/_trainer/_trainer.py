@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
@@ -18,8 +18,12 @@ from tinkex.actors._trainer._run_errors import ended, journal_gone, not_now, not
 from tinkex.actors._trainer._running import ENDED, Running
 from tinkex.actors._trainer._trainer_proxy import TrainerProxy, TrainerRef
 from tinkex.actors._trainer._verdicts import is_resumable
+from tinkex.actors._trainer._watchdog import Phase
 from tinkex.protocol import Err, Ok, Result, TinkexError, explain, messages
 from tinkex.protocol.replies import ActorStatus, CommittedCheckpoint, Explanation, RunStatus, StoppedRun
+
+if TYPE_CHECKING:
+    from tinkex.actors._trainer._run_until_done import RunOutcome
 
 _FOR_EVER: Final = 1e9
 
@@ -47,7 +51,7 @@ class Trainer(ClientActor[TrainerProxy]):
         self._board = Board(config.run, self.runtime.clock.time)
         self._journal: GenRef[Any] | None = None
         self._run: Running | None = None
-        self._rounds = Rounds(self, status=self.run_status, fenced=self._fenced, log=self._log)
+        self._rounds = Rounds(self, status=self.run_status, budget=self._budget, fenced=self._fenced, log=self._log)
         self._pausing: list[Call] = []
         self._stopping: list[Call] = []
         self._awaiting: list[Call] = []
@@ -61,6 +65,14 @@ class Trainer(ClientActor[TrainerProxy]):
             TinkexError: the folder cannot be used, or the configuration is wrong.
         """
         return cast("TrainerRef", super().start(config, start=start))
+
+    @staticmethod
+    def run_until_done(config: TrainerConfig, *, grace_seconds: float = 30.0) -> "RunOutcome":
+        """Run ``config`` to its end on the main thread; see ``tinkex.actors.run_until_done``."""
+        from tinkex.actors._trainer._run_until_done import run_until_done  # noqa: PLC0415 - it starts trainers
+
+        (outcome,) = run_until_done(config, grace_seconds=grace_seconds)
+        return outcome
 
     def on_start(self) -> None:
         """Open the run's journal and begin."""
@@ -271,6 +283,9 @@ class Trainer(ClientActor[TrainerProxy]):
             durable_update=board.durable.update if board.durable is not None else None,
             durable_path=board.durable.path if board.durable is not None else None,
         )
+
+    def _budget(self, phase: Phase) -> float:
+        return self._run.watchdog.budget(phase) if self._run is not None and self._config.watchdog.enabled else 0.0
 
     def _answer(self, calls: list[Call], result: Result[Any]) -> None:
         waiting = list(calls)

@@ -51,6 +51,7 @@ class Compute:
 
     def __init__(self, root: Root, store: Store, device: str, threads: int, faults: FaultPlan | None = None) -> None:
         torch.set_num_threads(threads)
+        self.conditions: Final = conditions(torch.device(device))
         self._root: Final = root
         self._store: Final = store
         self._faults: Final = faults

@@ -50,12 +50,13 @@ async def dynamic_config(request: Http) -> Reply:
 
 @get(f"{PREFIX}/get_server_capabilities", opt=wire_types(wire.CapabilitiesReply))
 async def capabilities(request: Http) -> Reply:
-    """List the base models."""
+    """List the base models, and say what the bits of results depend on, once that is known."""
+    engine = engine_of(request)
     models = [
         wire.SupportedModel(base.name, base.max_context_length, trainable=True, sampleable=True)
-        for base in engine_of(request).catalogue
+        for base in engine.catalogue
     ]
-    return reply(wire.CapabilitiesReply(models))
+    return reply(wire.CapabilitiesReply(models, await engine.build()))
 
 
 @post(f"{PREFIX}/create_session", status_code=200, opt=wire_types(wire.CreateSessionReply, wire.CreateSessionRequest))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
+from tinkex import __version__
 from tinkex.engine._base._catalogue import Catalogue
 from tinkex.engine._base._config import EngineConfig
 from tinkex.engine._base._errors import OperationFailed, Refusal
@@ -77,6 +78,8 @@ class Engine:
         self.sampling: Final[dict[str, Callable[[], None]]] = {}
         """What ends a request to sample early, by the ids of those that have not ended."""
         self.draining = False
+        self._build: dict[str, str] | None = None
+        self._loaded: Final = asyncio.Event()
         self._resting: Final[dict[str, list[asyncio.Future[None]]]] = {}
         self._opened: tuple[Root, Store] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,6 +127,7 @@ class Engine:
     def drain(self) -> None:
         """Accept nothing more and end all waits; the process is about to end."""
         self.draining = True
+        self._loaded.set()
         self.futures.release()
 
     async def close(self) -> None:
@@ -137,6 +141,11 @@ class Engine:
             store.close()
             root.close()
             self._opened = None
+
+    async def build(self) -> dict[str, str] | None:
+        """Say what the bits of results depend on, once the compute part is loaded; None where it cannot be."""
+        await self._loaded.wait()
+        return self._build
 
     def health(self) -> Health:
         """Count what lives."""
@@ -244,6 +253,13 @@ class Engine:
         return self._opened
 
     def _load(self) -> "Compute":
+        assert self._loop is not None
+        try:
+            return self._load_compute()
+        finally:
+            self._loop.call_soon_threadsafe(self._loaded.set)
+
+    def _load_compute(self) -> "Compute":
         # Torch, in the compute thread only.
         from tinkex.engine._compute._base_models import choose_device  # noqa: PLC0415
         from tinkex.engine._compute._compute import Compute  # noqa: PLC0415
@@ -251,5 +267,13 @@ class Engine:
         device = choose_device(self.config.device)
         compute = Compute(self.root, self.store, device, self.config.threads, self.config.faults)
         compute.warm_up(next(iter(self.catalogue)))
+        made = compute.conditions
+        self._build = {
+            "engine": f"tinkex {__version__}",
+            "torch": made.torch_version,
+            "threads": str(made.threads),
+            "device": made.device,
+            "cpu": made.cpu,
+        }
         log.info("ready", device=device, threads=self.config.threads)
         return compute

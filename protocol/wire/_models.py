@@ -81,3 +81,6 @@ class CapabilitiesReply(Body, frozen=True):
     """``GET /api/v1/get_server_capabilities``."""
 
     supported_models: list[SupportedModel]
+    build: Any = None
+    """What the exactness of a resume depends on, an object of texts; of our engine alone, and others may mean another
+    thing by the name."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import tinkex
 from support_engine import DATA, Body, Clock, create_model, paused, serving
 from tinkex.engine import BUILTIN_MODEL, LORA_ALPHA
 from tinkex.engine._base._catalogue import DecoderConfig
@@ -183,6 +184,32 @@ async def test_finishing_a_session_unloads_its_models_and_drops_their_queue(tmp_
         await (await client.model()).train(DATA, 1)
         health = await client.get("healthz")
         assert (health["sessions"], health["models"]) == (1, 1)
+
+
+async def test_the_capabilities_say_what_the_bits_of_results_depend_on(tmp_path: Path) -> None:
+    """Also to whoever asks before the compute part is loaded: the answer waits for it."""
+    async with serving(tmp_path, threads=2) as client:
+        assert (await client.get("get_server_capabilities"))["build"] == {
+            "engine": f"tinkex {tinkex.__version__}",
+            "torch": str(torch.__version__),
+            "threads": "2",
+            "device": "cpu",
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+        }
+        assert (await client.get("healthz"))["ready"] is True
+
+
+async def test_a_compute_part_that_cannot_be_loaded_holds_up_no_capabilities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> str:
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr("tinkex.engine._compute._base_models.choose_device", fail)
+    async with serving(tmp_path) as client:
+        told = await client.get("get_server_capabilities")
+        assert "build" not in told
+        assert told["supported_models"]
 
 
 @pytest.mark.parametrize("path", ["session_heartbeat", "sessions/nope/finish", "create_model"])

@@ -26,6 +26,7 @@ BORDERS = {
     "users' callbacks: one that raises harms neither us nor the next one": [
         "actors/_service/_announcer.py:Announcer._call",
         "actors/_recovery/_callback.py:call_back.call",
+        "actors/_trainer/_verify_resume.py:_lessons",
         "actors/_genserver/_genserver.py:GenServer.spawn.done",
         "actors/_genserver/_once.py:run",
         "actors/_genserver/_reply.py:_derive",

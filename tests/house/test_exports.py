@@ -10,12 +10,12 @@ ROOMS = {
         LossGuard Manifest ModelInput Ok RebuildPolicy RetentionPolicy RunState RunStatus WatchdogPolicy manifest_name
         QueueState QueueStateChange Recovered RecoveryFailed RecoveryPolicy RecoverySignal Request Result
         TensorData TinkerPath TinkexError check_data decode_message decode_result encode_message encode_result
-        messages replies validation wire
+        explain messages replies validation wire
     """,
     "tinkex.actors": """
         AbandonReason Batch ChildSpec DatasetProgram Deferred Down Example GenRef GenServer NamedRef Outcome Pending
         Reply RunFolder RunStore Schedule ServiceClient Trainer TrainerConfig TrainerProxy TrainerRef TrainingProgram
-        committed_sequence read_events read_updates
+        committed_sequence read_events read_updates RunOutcome run_until_done trainer_name trainer_spec verify_resume
         ServiceClientProxy ServiceClientRef Supervisor SupervisorProxy TrainingClient TrainingClientProxy
         TrainingClientRef Vitals WhileDown exposed named on whereis
     """,

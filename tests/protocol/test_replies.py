@@ -23,7 +23,7 @@ GOOD: list[Any] = [
     replies.ModelInfo("m", "base", True, 8, "tok", "arch"),
     replies.UnloadedModel("m"),
     replies.SupportedModel("base", 1024),
-    replies.ServerCapabilities([replies.SupportedModel("base", None)]),
+    replies.ServerCapabilities([replies.SupportedModel("base", None)], {"torch": "2.6"}),
     replies.CheckpointInfo("p", "base", True, 8, True, True, False),
     CHECKPOINT,
     replies.CheckpointList([CHECKPOINT]),
@@ -44,6 +44,7 @@ GOOD: list[Any] = [
     replies.Explanation("training at update 3", RUN),
     replies.CommittedCheckpoint("tinker://r/weights/x", 3, "e00001-u000000003"),
     replies.StoppedRun("stopped", 3, True, 3, "tinker://r/weights/x"),
+    replies.ResumeVerdict(True, "exact", True, True, 0.0, True, 0.0, [1.0], [1.0], [1.5]),
     replies.SupervisionTree("Supervisor", "urn:uuid:2", "one_for_all", "running", 0, 2.5, (NODE,)),
 ]
 

@@ -37,6 +37,7 @@ from tinkex.protocol._policy import Policy
 
 GOLDEN = Path(__file__).parent / "golden"
 OPEN_MAPS = {
+    "build",
     "error",
     "loss_fn_config",
     "loss_fn_inputs",

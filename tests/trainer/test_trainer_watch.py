@@ -26,7 +26,7 @@ class Wild(Program):
     """A learning rate that is far too high from one update on."""
 
     def adam_params(self, update: int) -> AdamParams:
-        return AdamParams(learning_rate=1e-3 if update < 6 else 1e4)
+        return AdamParams(learning_rate=1e-3 if update < 6 else 1.0)
 
 
 class Broken(Program):
