@@ -27,6 +27,8 @@ def tell_ending(outcome: RunOutcome, root: Path, plot: Path | None) -> str:
     done = plural(outcome.update, "update")
     if outcome.status == 0:
         return f"the run {outcome.run} is finished after {done}{held}{seen}"
+    if outcome.error is not None and outcome.error.kind == "fenced":
+        return f"the run {outcome.run} was taken over after {done}, and goes on in another process{seen}"
     why = f": {outcome.error.message}" if outcome.error is not None else ""
     if outcome.status == RESUMABLE:
         return f"the run {outcome.run} is {outcome.state} after {done}{why}{held}{seen}; go on with: {command}"

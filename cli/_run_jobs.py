@@ -1,24 +1,23 @@
 """Running trainers in this process until they are done, shown all the while."""
 
-import signal
-import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple, NoReturn
 
-from tinkex.actors import TrainerConfig
+import msgspec
+
+from tinkex.actors import RunStore, TrainerConfig
 from tinkex.actors._trainer._run_until_done import RunOutcome, run_until_done
 from tinkex.cli._display import Display, Style, make_display
 from tinkex.cli._display_json import print_json
 from tinkex.cli._endings import RESUMABLE, exit_status, tell_cut_short, tell_ending
 from tinkex.cli._fail import BAD_INPUT, Failure
 from tinkex.cli._loss_plot import write_loss_plot
+from tinkex.cli._run_told import tell
 from tinkex.cli._watcher import Watcher
 from tinkex.protocol import TinkexError
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Job(NamedTuple):
@@ -40,20 +39,20 @@ def run_jobs(jobs: Sequence[Job], *, style: Style, grace_seconds: float) -> int:
     except TinkexError as error:
         display.close()
         raise Failure(error.message) from error
-    started = threading.Event()
+    watcher.start()
     try:
-        with _passing_signals(started, watcher.stop_asked):
-            watcher.start()
-            outcomes = run_until_done(
-                [job.config for job in jobs], grace_seconds=grace_seconds, on_started=lambda _refs: started.set()
-            )
+        outcomes = run_until_done(
+            [job.config for job in jobs],
+            grace_seconds=grace_seconds,
+            on_signal=lambda _name: watcher.stop_asked(),
+        )
     except TinkexError as error:
         watcher.stop()
         raise Failure(error.message, BAD_INPUT if error.user_error else 1) from error
     except (KeyboardInterrupt, SystemExit):
         watcher.stop()
         display.say(tell_cut_short((job.config.run for job in jobs), jobs[0].root))
-        return RESUMABLE
+        _leave_at_once()
     except BaseException:
         watcher.stop()
         raise
@@ -63,10 +62,18 @@ def run_jobs(jobs: Sequence[Job], *, style: Style, grace_seconds: float) -> int:
     return exit_status(outcome.status for outcome in outcomes)
 
 
+def _leave_at_once() -> NoReturn:
+    """End the process without waiting for the server to take anything back: the next trainer ends its sessions."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(RESUMABLE)
+
+
 def _tell(display: Display, style: Style, job: Job, outcome: RunOutcome) -> None:
     plot: Path | None = None
     try:
         plot = write_loss_plot(job.root, outcome.run)
+        outcome = _with_status(outcome, job.root)
     except TinkexError as error:
         display.say(error.message)
     if style == "json":
@@ -85,21 +92,16 @@ def _tell(display: Display, style: Style, job: Job, outcome: RunOutcome) -> None
     display.say(tell_ending(outcome, job.root, plot))
 
 
-@contextmanager
-def _passing_signals(started: threading.Event, tell: Callable[[], None]) -> Generator[None]:
-    """Have it said that a signal came; whoever runs the trainers obeys it, and before that it ends the command."""
-
-    def told(_number: int, _frame: FrameType | None) -> None:
-        if not started.is_set():
-            raise KeyboardInterrupt
-        tell()
-
-    former: dict[int, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in former.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, told)
+def _with_status(outcome: RunOutcome, root: Path) -> RunOutcome:
+    """Return the outcome of a run that failed with where it was: its error does not tell."""
+    store = RunStore.open(root)
     try:
-        yield
+        row = store.run(outcome.run)
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        store.close()
+    if outcome.error is None or row is None:
+        return outcome
+    status = tell(row, root).status
+    return msgspec.structs.replace(
+        outcome, update=status.update, durable_update=status.durable_update, durable_path=status.durable_path
+    )

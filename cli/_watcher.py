@@ -46,7 +46,7 @@ class Watcher:
         self._thread.start()
 
     def stop_asked(self) -> None:
-        """Have it said that the runs are to stop. From a signal handler, too."""
+        """Have it said that the runs are to stop. From any thread."""
         self._asked_to_stop = True
 
     def stop(self) -> None:
