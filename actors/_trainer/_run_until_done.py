@@ -33,7 +33,7 @@ RESTART_SECONDS: Final = 60.0
 _RESERVE: Final = 0.25
 """Of the grace period, what is kept for giving back what is held on the server."""
 
-_GONE: Final = frozenset({"actor_dead", "actor_crashed"})
+_RESTARTED: Final = frozenset({"crashed", "killed"})
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
@@ -208,11 +208,11 @@ class _Runs:
                 self._close(run, late(run, self._grace))
 
     def _heard(self, run: str, result: Result[StoppedRun]) -> None:
-        if isinstance(result, Err) and result.error.kind in _GONE and self._supervisor.is_alive():
-            crashed = result.error.kind == "actor_crashed"
-            if crashed and self._deadline is None:
-                self._wait_for(run)  # whoever bears the name next; at once dead where nobody will
-                return
+        # What was asked of an actor that ended by itself is asked again, of whoever bears the name next; where nobody
+        # will, that is answered at once, by the word of the one that ended ("shutdown") or of the name ("not_sent").
+        if isinstance(result, Err) and _may_be_restarted(result.error) and self._deadline is None:
+            self._wait_for(run)
+            return
         self._close(run, result)
 
     def _close(self, run: str, result: Result[StoppedRun]) -> None:
@@ -227,6 +227,10 @@ class _Runs:
 
     def _stopped(self, _result: Result[StoppedRun]) -> None:
         self._wakeups.wake()
+
+
+def _may_be_restarted(error: TinkexError) -> bool:
+    return error.kind in ("actor_dead", "actor_crashed") and error.data.get("reason") in _RESTARTED
 
 
 def late(run: str, seconds: float) -> Err:

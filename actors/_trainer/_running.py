@@ -15,7 +15,7 @@ from tinkex.actors._trainer._board import Board
 from tinkex.actors._trainer._config import TrainerConfig
 from tinkex.actors._trainer._epoch import Ears, Epoch
 from tinkex.actors._trainer._feeder import Feeder
-from tinkex.actors._trainer._journal import Note, Rollback
+from tinkex.actors._trainer._journal import Beat, Note, Rollback
 from tinkex.actors._trainer._loss_watch import LossWatch, roll_back_target
 from tinkex.actors._trainer._opening import Opened, Opening
 from tinkex.actors._trainer._patience import Patience
@@ -23,7 +23,7 @@ from tinkex.actors._trainer._run_errors import bad_loss, ended, no_progress
 from tinkex.actors._trainer._training import Completed
 from tinkex.actors._trainer._verdicts import meaning_of
 from tinkex.actors._trainer._watchdog import Watchdog
-from tinkex.protocol import Manifest, QueueStateChange, TinkexError
+from tinkex.protocol import Err, Manifest, QueueStateChange, Result, TinkexError
 
 ENDED: Final = frozenset({"idle", "finished", "stopped", "failed"})
 """States in which nothing is on its way."""
@@ -208,9 +208,22 @@ class Running:
         if self._board.state == "stopping":
             self._end("stopped")
         elif meaning_of(error) == "fail":
-            self.fail(error)
+            self._give_up(error)
         else:
             self._rebuild(f"{what} failed: {error.message}", error)
+
+    def _give_up(self, error: TinkexError) -> None:
+        """Fail; where the run was taken over meanwhile, that is why, whatever a server says of its ended session."""
+        held = self.close(error)
+        if error.kind == "fenced" or held is None or not self._journal.is_alive():
+            self.fail(error)
+            return
+        asked = self._journal.ask(Beat(self._board.status(None)), block=False)
+        self._host.run_when("still held", asked, partial(self._gave_up, error))
+
+    def _gave_up(self, error: TinkexError, result: Result[Any]) -> None:
+        if self._board.state not in ENDED:
+            self.fail(result.error if isinstance(result, Err) and result.error.kind == "fenced" else error)
 
     def _stuck(self, error: TinkexError, why: str) -> None:
         self._log.warning("run stuck", reason=why)
@@ -294,10 +307,14 @@ class Running:
         self._board.settle(self.epoch)
         self.enter(state, error.message if error else None)
         self.close(error or ended(self._config.run, state))
+        self.when_given_back(self._ended)
+
+    def when_given_back(self, then: Callable[[], None]) -> None:
+        """Run ``then`` when what the last epoch held on the server was given back, where the server could be asked."""
         if self._retired is None:
-            self._ended()
+            then()
         else:
-            self._retired.add_done_callback(lambda _stopped: self._host.run_soon("service stopped", self._ended))
+            self._retired.add_done_callback(lambda _stopped: self._host.run_soon("given back", then))
 
     # Small things
 

@@ -114,7 +114,8 @@ async def end_session(
     session_id = session.row.session_id
     engine.sessions.end(session_id)
     for model in engine.models.of_session(session_id):
-        engine.fail(engine.executor.drop(model.model_id), f"session {session_id} ended")
+        # The request was in order: a client that is told "user" would take it for one that fails every time.
+        engine.fail(engine.executor.drop(model.model_id), f"session {session_id} ended", "server")
         unload_model(engine, model)
     engine.samplers.end_of_session(session_id)
     row = session.row.ended(state, reason, detail)
