@@ -16,7 +16,7 @@ from tinkex.actors._runs._names import STORE_FILE, check_run_name, parse_positio
 from tinkex.actors._runs._plain import decode, encode
 from tinkex.actors._runs._rows import UNCHANGED, EpochRow, RunRow, SessionRow, Taken, Unchanged
 from tinkex.actors._runs._shelf import Shelf, being_deleted, is_retired, retired_of
-from tinkex.actors._runs._table import holds, no_such_run
+from tinkex.actors._runs._table import holds, no_such_run, require_run
 from tinkex.protocol import RunStatus, TinkexError, validation
 from tinkex.protocol._checks import check_number, check_whole
 
@@ -115,6 +115,17 @@ class RunStore(Inbox, Shelf):
     def began(self, name: str) -> dict[int, str | None]:
         """Return from each epoch of a run the manifest that it began from; ``RunFolder.lineage`` asks for it."""
         return dict(self._database.rows("SELECT epoch, began_from FROM epochs WHERE run = ?", name))
+
+    def configure(self, name: str, config: Mapping[str, Any]) -> None:
+        """Write down another configuration, for whoever takes the run next.
+
+        Raises:
+            TinkexError: kind ``validation``: there is no such run, or the configuration is not plain JSON.
+        """
+        text = encode(config, "config").decode()
+        with self._database.transaction() as change:
+            require_run(change, name)
+            change.execute("UPDATE runs SET config = ? WHERE name = ?", (text, name))
 
     # Who may write
 
