@@ -126,8 +126,9 @@ class Epoch:
         self.training.go_on()
 
     def end(self) -> None:
-        """Save what was sent, where the policy wants it, and settle."""
+        """Save what was sent, whatever the policy, and settle."""
         self.training.ending = True
+        self.saves.ending = True
         self.hold()
 
     def queue_changed(self, change: QueueStateChange) -> None:

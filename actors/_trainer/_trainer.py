@@ -140,6 +140,8 @@ class Trainer(ClientActor[TrainerProxy]):
     def _on_start_run(self, _message: messages.Start) -> Result[RunStatus]:
         run = self._running()
         if self._board.state in ENDED:
+            if self._board.state != "idle":
+                self._tell_ended()  # those who ask how it ended mean the end that there was
             run.patience.renew()
             run.begin("started")
         return Ok(self.run_status())
@@ -233,11 +235,14 @@ class Trainer(ClientActor[TrainerProxy]):
     def _ended(self) -> None:
         if self._board.state not in ENDED:
             return  # started again meanwhile
+        self._tell_ended()
+        if self.stop_seconds() != float("inf"):
+            self._stop_children()
+
+    def _tell_ended(self) -> None:
         error = self._board.error
         self._answer(self._stopping, Ok(self._stopped_run()))
         self._answer(self._awaiting, Ok(self._stopped_run()) if error is None else Err(error))
-        if self.stop_seconds() != float("inf"):
-            self._stop_children()
 
     # Ending
 
