@@ -25,10 +25,11 @@ from tinkex.actors._trainer._journal import (
     Take,
 )
 from tinkex.actors._trainer._position import Position, Terms
+from tinkex.actors._trainer._run_errors import lost_at_once, no_optimizer, nothing_left, other_weights
 from tinkex.actors._trainer._training import program_failed
 from tinkex.actors._trainer._verdicts import loading_of
 from tinkex.protocol import Err, Manifest, Ok, Result, TinkexError, messages, validation
-from tinkex.protocol.replies import ActorStatus, FinishedSession, ServerCapabilities
+from tinkex.protocol.replies import ActorStatus, CheckpointInfo, FinishedSession, ServerCapabilities
 
 
 class Opened(NamedTuple):
@@ -179,10 +180,12 @@ class Opening:
                     self._candidates.append(manifest)
                 case Err(error):
                     self._warn(error.message, manifest=name)
-        if self._run.latest is None:
+        if self._run.latest is not None:
+            self._restore()
+        elif self._config.from_weights is None:
             self._create_fresh()
-            return
-        self._restore()
+        else:
+            self._look_at_weights(self._config.from_weights)
 
     @property
     def _fingerprint(self) -> dict[str, str]:
@@ -232,6 +235,22 @@ class Opening:
                 self._fail(no_optimizer(manifest, error))
             case "fail":
                 self._fail(error)
+
+    def _look_at_weights(self, path: str) -> None:
+        self._ask_server("weights looked at", messages.GetCheckpointInfo(path), partial(self._looked_at_weights, path))
+
+    def _looked_at_weights(self, path: str, result: Result[CheckpointInfo]) -> None:
+        match result:
+            case Err(error) if error.user_error:
+                self._fail(error)
+            case Err(error):
+                self._later(error, partial(self._look_at_weights, path))
+            case Ok(info):
+                wrong = other_weights(info, self._base_model or "", self._config.lora.rank)
+                if wrong is not None:
+                    self._fail(wrong)
+                else:
+                    self._create_fresh()
 
     def _create_fresh(self) -> None:
         weights = self._config.from_weights
@@ -330,6 +349,9 @@ class Opening:
         self._ask(label, self.service, message, then)
 
     def _later(self, error: TinkexError, again: Callable[[], None]) -> None:
+        if self.service is None or not self.service.is_alive():
+            self._fail(error)  # nobody would ever answer: another epoch has another service
+            return
         self._attempts += 1
         policy = self._config.rebuild
         bound = min(policy.backoff_seconds * 2.0 ** min(self._attempts, 32), policy.max_backoff_seconds)
@@ -350,32 +372,3 @@ class Opening:
 def run_folder(config: TrainerConfig) -> Path:
     """Return the folder of a run."""
     return Path(config.root) / config.run
-
-
-def nothing_left(run: str) -> TinkexError:
-    """Build the refusal of a run none of whose checkpoints can be loaded."""
-    return TinkexError(
-        f"no checkpoint of the run {run!r} can be loaded, and it does not begin again by itself: "
-        "begin a new run, from the weights of one that you trust where there is any",
-        kind="resume_refused",
-        category="user",
-        data={"run": run, "problem": "missing"},
-    )
-
-
-def no_optimizer(manifest: Manifest, error: TinkexError) -> TinkexError:
-    """Build the refusal of a checkpoint without the optimizer's state."""
-    return TinkexError(
-        f"{manifest.path} has no optimizer state, so that going on from it would be another run ({error.message}); "
-        "begin a new run from its weights if that is wanted",
-        kind="resume_refused",
-        category="user",
-        data={"path": manifest.path, "problem": "optimizer"},
-    )
-
-
-def lost_at_once(status: ActorStatus) -> TinkexError:
-    """Build the error of a client that has no session any more."""
-    return TinkexError(
-        f"the new training client is {status.state}", kind="session_lost", category="server", data={"step": "create"}
-    )
