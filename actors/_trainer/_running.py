@@ -62,7 +62,7 @@ class Running:
         self._host = host
         self._config = config
         self._board = board
-        self._journal = journal
+        self.journal = journal
         self._changed = changed
         self._paused = paused
         self._ended = ended
@@ -88,7 +88,7 @@ class Running:
         self._opening = Opening(
             self._host,
             self._config,
-            self._journal,
+            self.journal,
             self.feeder,
             reason=reason,
             options=self._service_options(),
@@ -129,7 +129,7 @@ class Running:
             self._host,
             opened,
             opening.service,
-            self._journal,
+            self.journal,
             self.feeder,
             self._config,
             self.watchdog,
@@ -178,12 +178,14 @@ class Running:
     def _queue_changed(self, source: object, change: QueueStateChange) -> None:
         if source is not self._source:
             return  # of an epoch that is over
-        if self.epoch is None or self._board.state not in ("training", "stopping"):
+        if self.epoch is None:
+            return
+        paused = self.epoch.queue_changed(change, held=self._board.state == "paused")
+        if self._board.state not in ("training", "stopping") or (paused and change.state == "active"):
             return
         if change.state not in ("active", self._board.waiting):
             self.note({"kind": "paused", "by": change.state, "reason": change.reason, "update": self._board.update})
         self._board.waits(None if change.state == "active" else change.state, change.reason)
-        self.epoch.queue_changed(change)
 
     def _slow_program(self, why: str | None) -> None:
         self._board.reason = why
@@ -224,11 +226,11 @@ class Running:
         held = self.close(error)
         if error.kind == "fenced":
             self.fail(error)
-        elif held is None or not self._journal.is_alive():
+        elif held is None or not self.journal.is_alive():
             end()
         else:
             report = Beat(self._board.status(None))
-            self._host.run_when("still mine", self._journal.ask(report, block=False), partial(self._gave_up, end))
+            self._host.run_when("still mine", self.journal.ask(report, block=False), partial(self._gave_up, end))
 
     def _gave_up(self, end: Callable[[], None], result: Result[Any]) -> None:
         if self._board.state in ENDED:
@@ -293,9 +295,10 @@ class Running:
         self._paused(error)
         return held
 
-    def fenced(self, error: TinkexError) -> None:
-        """End: the run is another trainer's."""
-        if self._board.state not in ENDED:
+    def over(self, error: TinkexError) -> None:
+        """End: the run is another trainer's, or cannot be written down any more."""
+        taken = self.epoch is not None or (self._opening is not None and self._opening.epoch > 0)
+        if taken and self._board.state not in ENDED:  # else it is said of an epoch that is over
             self.fail(error)
 
     def fail(self, error: TinkexError) -> None:
@@ -337,7 +340,7 @@ class Running:
     def note(self, record: dict[str, Any]) -> None:
         """Append a record to the run's log."""
         try:
-            self._journal.tell(Note(record))
+            self.journal.tell(Note(record))
         except pykka.ActorDeadError:
             self._log.warning("journal down", record=record.get("kind"))
 

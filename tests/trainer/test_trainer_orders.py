@@ -179,3 +179,19 @@ def test_a_pause_does_not_keep_a_stuck_update_from_being_found(url: str, tmp_pat
         assert "stuck" in paused.error.message
         assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
     assert [update for update, _, _ in sequence(tmp_path)] == list(range(1, 13))
+
+
+def test_a_trainer_whose_run_was_taken_over_takes_it_back_when_it_is_started(url: str, tmp_path: Path) -> None:
+    gate = Gate(4)
+    with trainer(config(tmp_path, url, Program(gate=gate))) as ref:
+        assert gate.reached.wait(30.0)
+        store = RunStore.open(tmp_path / "runs")
+        store.take("r", reason="a test takes it")
+        store.close()
+        ended = ref.ask(messages.WaitUntilDone(await_timeout=60.0))
+        assert isinstance(ended, Err)
+        assert ended.error.kind == "fenced"
+        gate.open.set()
+        ref.ask(messages.Start()).unwrap()
+        assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
+    assert [update for update, _, _ in sequence(tmp_path)] == list(range(1, 13))
