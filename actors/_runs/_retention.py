@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from tinkex.protocol import Manifest, RetentionPolicy
+
+_SKEW: Final = 1.0 / 8.0
+"""Of a checkpoint's life, by how much the server's clock may differ from this one."""
 
 
 class RetentionPlan(msgspec.Struct, frozen=True):
@@ -35,6 +39,7 @@ def plan_retention(
 
     Never deleted are ``latest``, ``restoring`` and what is pinned; and nothing is deleted unless a checkpoint is kept
     that is verified, can be resumed from, and has not expired. Where the rules keep none of these, the newest is kept.
+    Where one that is verified should have expired, the clocks disagree, and none counts as expired.
 
     Args:
         manifests: all of the run that are whole and not being deleted, in any order.
@@ -51,7 +56,9 @@ def plan_retention(
     known = {manifest.name: manifest for manifest in manifests}
     order = sorted(known, key=lambda name: (known[name].epoch, known[name].update))
     expires = {name: (expiries or {}).get(name, known[name].expires) for name in order}
-    alive = [name for name in order if not _expired(expires[name], now)]
+    late = {name for name in order if _expired(expires[name], now)}
+    # What was just seen and should be gone says that this clock, or the server's, is wrong: by it nothing is late.
+    alive = order if late.intersection(verified) else [name for name in order if name not in late]
     why: dict[str, str] = {}
     for name, reason in [
         *((name, "the run goes on from it") for name in order if name == latest),
@@ -97,4 +104,7 @@ def _expired(expires: float | None, now: float) -> bool:
 
 
 def _runs_short(expires: float | None, now: float, ttl_seconds: int | None) -> bool:
-    return expires is not None and (ttl_seconds is None or expires - now < ttl_seconds / 2)
+    if expires is None or ttl_seconds is None:
+        return expires is not None
+    # More than all of it is left by clocks that disagree only: how much there is in truth cannot be told.
+    return not ttl_seconds / 2 <= expires - now <= ttl_seconds * (1.0 + _SKEW)
