@@ -19,7 +19,7 @@ from tinkex.actors._trainer._config import TrainerConfig
 from tinkex.actors._trainer._signals import Signals
 from tinkex.actors._trainer._trainer import Trainer
 from tinkex.actors._trainer._verdicts import is_resumable
-from tinkex.protocol import ChildSpec, Err, Ok, Result, RunState, TinkexError, messages
+from tinkex.protocol import ChildSpec, Err, Ok, Result, RunState, TinkexError, messages, validation
 from tinkex.protocol._checks import check_number
 from tinkex.protocol.replies import StoppedRun
 
@@ -43,7 +43,8 @@ class RunOutcome(msgspec.Struct, frozen=True):
     state: RunState
     update: int
     status: int
-    """For the process to exit with: 0 finished, 75 to be resumed, 1 failed, and somebody must look at it."""
+    """For the process to exit with: 0 finished, 75 to be resumed, 1 failed, and somebody must look at it; a run that
+    was taken over is not to be resumed here."""
     durable_update: int | None = None
     durable_path: str | None = None
     error: TinkexError | None = None
@@ -92,6 +93,10 @@ def run_until_done(
     """
     runs = [configs] if isinstance(configs, TrainerConfig) else list(configs)
     error = check_number("grace_seconds", grace_seconds, above=0.0)
+    names = [config.run for config in runs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if error is None and twice is not None:
+        error = validation(f"two configurations are of a run {twice!r}: give each a name of its own", field="run")
     if error is not None:
         raise error
     with Wakeups() as wakeups, Signals(lambda _name: wakeups.wake()) as signals:
@@ -251,4 +256,6 @@ def _outcome(run: str, result: Result[Any]) -> RunOutcome:
             status = FINISHED if stopped.state == "finished" else RESUMABLE
             return RunOutcome(run, stopped.state, stopped.update, status, stopped.durable_update, stopped.durable_path)
         case Err(error):
-            return RunOutcome(run, "failed", 0, RESUMABLE if is_resumable(error) else FAILED, error=error)
+            # One that was taken over goes on elsewhere: to begin again here would take it from there.
+            again = is_resumable(error) and error.kind != "fenced"
+            return RunOutcome(run, "failed", 0, RESUMABLE if again else FAILED, error=error)

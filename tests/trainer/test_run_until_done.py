@@ -12,7 +12,7 @@ import pytest
 
 from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, sequence
-from tinkex.actors import Trainer, run_until_done, trainer_name, whereis
+from tinkex.actors import RunStore, Trainer, run_until_done, trainer_name, whereis
 from tinkex.protocol import TinkexError
 
 
@@ -147,3 +147,42 @@ def test_it_is_for_the_main_thread(engine: tuple[str, Path], tmp_path: Path) -> 
     thread.join()
     assert errors[0].kind == "validation"
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_runs_of_one_name_are_refused_before_anything_runs(engine: tuple[str, Path], tmp_path: Path) -> None:
+    given = [config(tmp_path, engine[0], Program(count), run=name) for count, name in enumerate(("a", "b", "a"), 2)]
+    with pytest.raises(TinkexError, match="'a'") as raised:
+        run_until_done(given)
+    assert raised.value.kind == "validation"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_was_taken_over_is_not_to_be_started_again_by_whoever_reads_the_status(
+    engine: tuple[str, Path], tmp_path: Path
+) -> None:
+    def take() -> None:
+        store = RunStore.open(tmp_path / "runs")
+        store.take("r", reason="a test takes it")
+        store.close()
+
+    gate = Gate(4)
+    thread = when(gate, take)
+    (outcome,) = run_until_done(config(tmp_path, engine[0], Program(gate=gate)))
+    thread.join()
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.status) == ("fenced", 1)
+
+
+def test_a_trainer_that_is_killed_more_often_than_its_supervisor_starts_it_ends_the_call(
+    engine: tuple[str, Path], tmp_path: Path
+) -> None:
+    given = config(tmp_path, engine[0], Program(gate=lambda _update: _kill(given)))
+    (outcome,) = run_until_done(given)
+    assert (outcome.state, outcome.status) == ("failed", 75)
+    assert run_until_done(config(tmp_path, engine[0]))[0].status == 0
+
+
+def _kill(given: Any) -> None:
+    ref = whereis(trainer_name(given))
+    assert ref is not None
+    ref.kill()
