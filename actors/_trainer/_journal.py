@@ -11,6 +11,7 @@ from tinkex.actors._genserver._genserver import GenServer
 from tinkex.actors._runs._event_log import EventLog
 from tinkex.actors._runs._folder import RunFolder
 from tinkex.actors._runs._history import committed_sequence
+from tinkex.actors._runs._names import position_of
 from tinkex.actors._runs._retention import plan_retention
 from tinkex.actors._runs._rows import UNCHANGED, Command, Taken
 from tinkex.actors._runs._store import RunStore
@@ -180,7 +181,7 @@ class Journal(GenServer[Any]):
             self._run,
             reason=message.reason,
             held=message.held,
-            latest=rollback.latest if rollback is not None else UNCHANGED,
+            latest=self._left(rollback.latest) if rollback is not None else UNCHANGED,
             lr_scale=rollback.lr_scale if rollback is not None else None,
             rollbacks=rollback.rollbacks if rollback is not None else None,
         )
@@ -192,6 +193,16 @@ class Journal(GenServer[Any]):
         self._log = EventLog.open(self._folder.events, taken.epoch)
         self._folder.sweep(taken.epoch)
         return taken
+
+    def _left(self, manifest: str | None) -> str | None:
+        """Return ``manifest``; where it was retired since it was chosen, the next older one, or else the oldest."""
+        row = self._store.run(self._run)
+        if manifest is None or row is None:
+            return None
+        lineage = self._folder.lineage(row.latest, self._store.began(self._run), self._store.retired(self._run))
+        names = [name for name, found in lineage if isinstance(found, Ok)]
+        older = (name for name in names if position_of(name) <= position_of(manifest))
+        return next(older, names[-1] if names else manifest)
 
     @on(Lineage)
     def _on_lineage(self, _message: Lineage) -> Result[list[tuple[str, Result[Manifest]]]]:

@@ -1,9 +1,12 @@
 """Keeping checkpoints: what the policy drops is deleted in two steps, what it keeps is renewed before it expires."""
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
+
+import pykka
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
@@ -149,7 +152,8 @@ class Keeping:
             self._warn(f"{path} was not deleted: {result.error.message}", result.error)
             self._next()
             return
-        self._journal.tell(Note({"kind": "retired", "manifest": name, "path": path}))
+        with contextlib.suppress(pykka.ActorDeadError):  # a run whose journal has ended has failed of that already
+            self._journal.tell(Note({"kind": "retired", "manifest": name, "path": path}))
         written = self._journal.ask(Deleted(name), block=False)
         self._host.run_when("delete written", written, lambda _result: self._next())
 

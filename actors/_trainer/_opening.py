@@ -1,9 +1,12 @@
 """How an epoch gets its model: take the run, end earlier sessions, choose a checkpoint, load it."""
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pykka
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
@@ -362,7 +365,8 @@ class Opening:
 
     def _warn(self, sentence: str, **facts: Any) -> None:
         self._log.warning("run warning", reason=sentence, **facts)
-        self._journal.tell(Note({"kind": "warning", "reason": sentence, **facts}))
+        with contextlib.suppress(pykka.ActorDeadError):  # a run whose journal has ended fails of that
+            self._journal.tell(Note({"kind": "warning", "reason": sentence, **facts}))
 
     def _fail(self, error: TinkexError) -> None:
         self._closed = True

@@ -315,7 +315,7 @@ class Saves:
             learning_rate=measured.learning_rate,
             lr_scale=self._terms.lr_scale,
             stop_after=verdicts.stop_after,
-            unjudged=[(update, _finite(metrics)) for update, metrics in verdicts.unjudged if update <= save.update],
+            unjudged=[(update, metrics) for update, metrics in verdicts.unjudged if update <= save.update],
             optimizer=self._begin.optimizer,
             weights_only_from=self._begin.weights_only_from,
             metrics=_finite(measured.metrics),
