@@ -1,5 +1,6 @@
 """Pauses by the server belong to the epoch that they paused."""
 
+import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 
 from support_clients import Faults
 from support_engine_url import engine_url
+from support_slow_server import SlowServer
 from support_trainer import Gate, Program, config, trainer, until
 from tinkex.actors._trainer._running import Running
 from tinkex.actors._trainer._trainer_proxy import TrainerRef
-from tinkex.protocol import CheckpointPolicy, QueueStateChange, RunStatus, messages
+from tinkex.protocol import CheckpointPolicy, QueueStateChange, RunStatus, WatchdogPolicy, messages
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +44,8 @@ def how(ref: TrainerRef) -> RunStatus:
     return run
 
 
-def change(state: Any) -> QueueStateChange:
-    return QueueStateChange(state, "active", "optim_step", "urn", "m", reason="full")
+def change(state: Any, seq_id: int = 1) -> QueueStateChange:
+    return QueueStateChange(state, "active", "optim_step", "urn", "m", seq_id, reason="full")
 
 
 def test_what_the_client_of_an_earlier_epoch_still_tells_pauses_no_later_one(
@@ -84,3 +86,42 @@ def test_a_pause_by_the_server_brings_a_save_and_one_after_the_end_is_passed_ove
         assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
         told[0](change("paused_billing"))
         assert how(ref).state == "finished"
+
+
+def test_while_the_server_pauses_one_request_of_several_the_run_is_paused_and_its_watchdog_waits(
+    url: str, tmp_path: Path, told: list[Callable[[QueueStateChange], None]]
+) -> None:
+    faults = SlowServer(lambda path, count: path == "/optim_step" and count == 5)
+    watchdog = WatchdogPolicy(look_seconds=0.02, first_seconds=1.0, least_seconds=1.0, factor=1.0)
+    with trainer(config(tmp_path, url, watchdog=watchdog), faults) as ref:
+        assert faults.waits.wait(30.0)
+        for number in (8, 9):
+            told[0](change("paused_capacity", number))
+        told[0](change("active", 8))
+        assert how(ref).waiting == "paused_capacity"
+        worked = how(ref)
+        for _ in range(100):  # two seconds of looks
+            assert ref.ask(messages.Why()).unwrap().status.rebuilds == worked.rebuilds
+            threading.Event().wait(0.02)
+        assert how(ref).rebuilds == 0
+        told[0](change("active", 9))
+        assert how(ref).waiting is None
+        faults.open.set()
+        assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
+
+
+def test_the_end_of_a_pause_by_the_server_ends_no_pause_by_the_user(
+    url: str, tmp_path: Path, told: list[Callable[[QueueStateChange], None]]
+) -> None:
+    gate = Gate(5)
+    with trainer(config(tmp_path, url, Program(gate=gate))) as ref:
+        assert gate.reached.wait(30.0)
+        told[0](change("paused_capacity"))
+        until(ref, lambda run: run.waiting is not None)
+        ref.ask(messages.Pause(await_timeout=30.0)).unwrap()
+        told[0](change("active"))
+        assert (how(ref).state, how(ref).waiting) == ("paused", None)
+        ref.ask(messages.Resume()).unwrap()
+        assert (how(ref).state, how(ref).waiting) == ("training", None)
+        gate.open.set()
+        assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
