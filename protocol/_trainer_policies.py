@@ -18,7 +18,8 @@ class CheckpointPolicy(Policy, frozen=True):
     on_pause: bool = True
     """Whether a pause by the server brings a save, at the next step that it takes."""
     on_stop: bool = True
-    """Whether the end of the run, its last update too, brings a save."""
+    """Whether the end of the run brings a save: its last update, a signal, the trainer's own end; a ``Stop`` says
+    itself whether it does."""
     ttl_seconds: int | None = None
     """Of each checkpoint; None keeps it. Those that are kept are renewed when half of it has passed."""
 

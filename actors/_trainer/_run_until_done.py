@@ -74,9 +74,9 @@ def run_until_done(
 ) -> list[RunOutcome]:
     """Run each configuration to its end, side by side; to be called on the main thread, which waits.
 
-    SIGTERM or SIGINT stops the runs so that they can be resumed: a checkpoint is committed and what is held on the
-    server given back, within ``grace_seconds``. A second one ends at once, by ``KeyboardInterrupt`` or ``SystemExit``.
-    The handlers of before are called too, and are back afterwards.
+    SIGTERM or SIGINT stops the runs so that they can be resumed: a checkpoint is committed, where the policy's
+    ``on_stop`` wants one, and what is held on the server given back, within ``grace_seconds``. A second one ends at
+    once, by ``KeyboardInterrupt`` or ``SystemExit``. The handlers of before are called too, and are back afterwards.
 
     Args:
         configs: of the runs, each with a name of its own.
@@ -157,6 +157,7 @@ class _Runs:
         self._signals = signals
         self._grace = grace_seconds
         self._on_signal = on_signal
+        self._saves = {config.run: config.checkpoints.on_stop for config in configs}
         self._open: dict[str, NamedRef] = {}
         self._waits: dict[str, Reply[StoppedRun]] = {}
         self._outcomes: dict[str, RunOutcome] = {}
@@ -226,8 +227,8 @@ class _Runs:
         self._outcomes[run] = _outcome(run, result)
 
     def _stop(self, *, save: bool) -> None:
-        for ref in self._open.values():
-            reply = ref.ask(messages.Stop(save=save), block=False)
+        for run, ref in self._open.items():
+            reply = ref.ask(messages.Stop(save=save and self._saves[run]), block=False)
             reply.add_done_callback(partial(self._stopped))
 
     def _stopped(self, _result: Result[StoppedRun]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, sequence
 from tinkex.actors import RunStore, Trainer, run_until_done, trainer_name, whereis
-from tinkex.protocol import TinkexError
+from tinkex.protocol import CheckpointPolicy, TinkexError
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +186,12 @@ def _kill(given: Any) -> None:
     ref = whereis(trainer_name(given))
     assert ref is not None
     ref.kill()
+
+
+def test_a_signal_saves_only_where_the_policy_wants_it(engine: tuple[str, Path], tmp_path: Path) -> None:
+    gate = Gate(5)
+    thread = when(gate, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    policy = CheckpointPolicy(every_updates=None, on_stop=False)
+    (outcome,) = run_until_done(config(tmp_path, engine[0], Program(gate=gate), checkpoints=policy))
+    thread.join()
+    assert (outcome.state, outcome.status, outcome.durable_update) == ("stopped", 75, None)
