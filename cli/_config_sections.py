@@ -34,7 +34,7 @@ class RunSection(Policy, frozen=True):
     name: str | None = None
     """Letters, digits, dots, hyphens and underscores; default: the name of the configuration file."""
     root: str | None = None
-    """The folder of all runs; default: ``tinkex-runs`` below the current one."""
+    """The folder of all runs; default: ``TINKEX_RUNS``, else ``runs`` below the current one."""
 
     def check(self) -> TinkexError | None:
         """Return what is wrong, or None."""
@@ -47,7 +47,7 @@ class ServerSection(Policy, frozen=True):
     """``[server]``: who trains. The key is never here: it is taken from ``TINKER_API_KEY``."""
 
     base_url: str | None = None
-    """Default: ``TINKER_BASE_URL``, else the hosted service."""
+    """Default: ``TINKER_BASE_URL``."""
     allow_insecure: bool = False
     """Whether the key may travel over plain http beyond this machine."""
 

@@ -1,4 +1,4 @@
-"""The command's words: ``tinkex demo``, ``tinkex serve`` and ``tinkex supervise``."""
+"""The command: ``tinkex demo``, ``serve`` and ``supervise``, and the words that train and look after runs."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,9 @@ from typing import Literal
 import click
 
 import tinkex
+from tinkex.cli._commands_more import COMMANDS as MORE
+from tinkex.cli._commands_runs import COMMANDS as RUNS
+from tinkex.cli._commands_train import COMMANDS as TRAINING
 from tinkex.cli._fail import BAD_INPUT, INTERRUPTED, Failure
 
 
@@ -41,6 +44,7 @@ def cli() -> None:
 )
 @click.option("--fault", "faults", multiple=True, metavar="KIND[=RATE]", help="Let this go wrong; may be repeated.")
 @click.option("--fault-seed", default=0, show_default=True, help="Repeats the same faults.")
+@click.option("--until-eof", is_flag=True, hidden=True, help="End with standard input, too: a parent holds it open.")
 def serve(
     host: str,
     port: int,
@@ -52,12 +56,13 @@ def serve(
     log_level: str,
     faults: tuple[str, ...],
     fault_seed: int,
+    until_eof: bool,
 ) -> None:
     """Serve the embedded Tinker-compatible engine until it is interrupted."""
     from tinkex.cli._serve import Place, run_serve  # noqa: PLC0415 - each command loads what it needs only
 
     where = Place(host=host, port=port, root=root, models=models, device=device, threads=threads)
-    run_serve(where, key_file=key_file, log_level=log_level, faults=faults, fault_seed=fault_seed)
+    run_serve(where, key_file=key_file, log_level=log_level, faults=faults, fault_seed=fault_seed, until_eof=until_eof)
 
 
 @cli.command()
@@ -110,11 +115,16 @@ def supervise(
     return run_supervise(command, limits)
 
 
+for _command in (*TRAINING, *RUNS, *MORE):
+    cli.add_command(_command)
+
+
 def main() -> None:
     """Run the command and exit.
 
     The status is 0 for success, 1 for a result that is not as it must be, 2 for bad input, 3 for a server that cannot
-    be used, 130 after Ctrl-C. That of ``supervise`` is the one of the command it ran.
+    be used, 75 for a run that was stopped and can be resumed, 130 after Ctrl-C. That of ``supervise`` is the one of the
+    command it ran.
     """
     try:
         status = cli.main(standalone_mode=False)

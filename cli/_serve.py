@@ -1,6 +1,9 @@
 """``tinkex serve``: the engine in this process."""
 
 import os
+import signal
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,17 +27,34 @@ class Place:
 
 
 def run_serve(
-    place: Place, *, key_file: Path | None, log_level: str, faults: tuple[str, ...] = (), fault_seed: int = 0
+    place: Place,
+    *,
+    key_file: Path | None,
+    log_level: str,
+    faults: tuple[str, ...] = (),
+    fault_seed: int = 0,
+    until_eof: bool = False,
 ) -> None:
-    """Serve until a signal ends it; print the address once bound."""
+    """Serve until a signal ends it, or with ``until_eof`` the end of standard input; print the address once bound."""
     log_to_stderr(log_level)
     key = _key(key_file)
     try:
         plan = FaultPlan.parse(faults, fault_seed) if faults else None
         config = EngineConfig(**vars(place), api_key=key, faults=plan)
-        serve(config, on_ready=_announce)
+        serve(config, on_ready=_announce_until_eof if until_eof else _announce)
     except EngineError as error:
         raise Failure(str(error), BAD_INPUT) from error
+
+
+def _announce_until_eof(url: str) -> None:
+    _announce(url)
+    threading.Thread(target=_end_with_input, name="tinkex-input", daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _announce(url: str) -> None:

@@ -29,7 +29,7 @@ from tinkex.protocol import (
 )
 from tinkex.protocol._policy import Policy
 
-DEFAULT_ROOT: Final = "tinkex-runs"
+DEFAULT_ROOT: Final = "runs"
 """The folder of all runs, below the current one."""
 
 

@@ -174,7 +174,7 @@ def create_database(file: Path) -> None:
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise refused(file, f"cannot be made: {error.strerror or type(error).__name__}") from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:  # the latter of a path that holds a NUL
         raise refused(file, f"cannot be made: {error}") from error
 
 

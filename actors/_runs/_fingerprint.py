@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from tinkex.actors._runs._in_words import in_words
 from tinkex.actors._runs._plain import encode
 from tinkex.protocol import Manifest, TinkexError, validation
 
 _CHUNK: Final = 1 << 20
-_SHOWN: Final = 24
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -78,17 +78,6 @@ def digest_file(path: str | Path) -> str:
 
 
 def _listed(differ: Iterable[Difference]) -> str:
-    return ", ".join(
-        f"{item.part} was {_short(item.old, item.new)} and is {_short(item.new, item.old)}" for item in differ
-    )
-
-
-def _short(value: str | None, other: str | None) -> str:
-    """Return ``value`` as a sentence takes it: its beginning, or its end where it begins as ``other`` does."""
-    if value is None:
-        return "absent"
-    shown = "".join(letter if letter.isprintable() else "?" for letter in value)
-    if len(shown) <= _SHOWN:
-        return repr(shown)
-    alike = other is not None and other[:_SHOWN] == value[:_SHOWN]
-    return repr("..." + shown[-_SHOWN:] if alike else shown[:_SHOWN] + "...")
+    items = list(differ)
+    kept = {item.part: item.old for item in items if item.old is not None}
+    return "; ".join(in_words(kept, {item.part: item.new for item in items if item.new is not None}))

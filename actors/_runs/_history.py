@@ -96,18 +96,19 @@ def _segmented(folder: Path) -> Iterator[tuple[_Segment, dict[str, Any]]]:
 
 
 def _events(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for epoch, path in _logs(folder):
+    for epoch, path in event_logs(folder):
         try:
             with path.open("rb") as file:
                 for line in file:
-                    event = _event(line)
+                    event = parse_event(line)
                     if event is not None:
                         yield epoch, event
         except OSError as error:
             raise refused_by_disk(path, error) from error
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a line; None where it is torn, or no event."""
     try:
         event = decode(line)
     except ValueError:
@@ -115,7 +116,12 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", event) if isinstance(event, dict) else None
 
 
-def _logs(folder: Path) -> list[tuple[int, Path]]:
+def event_logs(folder: Path) -> list[tuple[int, Path]]:
+    """Return each epoch that has a log, and the log, in order.
+
+    Raises:
+        TinkexError: kind ``run_failed``: the folder cannot be read.
+    """
     try:
         found = [(match, path) for path in folder.iterdir() if (match := _LOG.fullmatch(path.name)) is not None]
     except FileNotFoundError:

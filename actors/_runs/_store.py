@@ -16,9 +16,9 @@ from tinkex.actors._runs._names import STORE_FILE, check_run_name, parse_positio
 from tinkex.actors._runs._plain import decode, encode
 from tinkex.actors._runs._rows import UNCHANGED, EpochRow, RunRow, SessionRow, Taken, Unchanged
 from tinkex.actors._runs._shelf import Shelf, being_deleted, is_retired, retired_of
-from tinkex.actors._runs._table import holds, no_such_run
+from tinkex.actors._runs._table import holds, no_such_run, require_run
 from tinkex.protocol import RunStatus, TinkexError, validation
-from tinkex.protocol._checks import check_number, check_text, check_whole
+from tinkex.protocol._checks import check_number, check_whole
 
 _RUNS: Final = """
     SELECT name, epoch, latest, host, boot, pid, started, status, config, created, lr_scale, rollbacks, restoring
@@ -116,6 +116,17 @@ class RunStore(Inbox, Shelf):
         """Return from each epoch of a run the manifest that it began from; ``RunFolder.lineage`` asks for it."""
         return dict(self._database.rows("SELECT epoch, began_from FROM epochs WHERE run = ?", name))
 
+    def configure(self, name: str, config: Mapping[str, Any]) -> None:
+        """Write down another configuration, for whoever takes the run next.
+
+        Raises:
+            TinkexError: kind ``validation``: there is no such run, or the configuration is not plain JSON.
+        """
+        text = encode(config, "config").decode()
+        with self._database.transaction() as change:
+            require_run(change, name)
+            change.execute("UPDATE runs SET config = ? WHERE name = ?", (text, name))
+
     # Who may write
 
     def take(
@@ -145,8 +156,7 @@ class RunStore(Inbox, Shelf):
             TinkexError: kind ``fenced``: ``held`` holds the run no longer; ``conflict``: ``latest`` is being deleted;
                 ``validation``: there is no such run, or it does not descend from ``latest``.
         """
-        error = check_text("reason", reason)
-        error = error or (None if lr_scale is None else check_number("lr_scale", lr_scale, above=0.0))
+        error = None if lr_scale is None else check_number("lr_scale", lr_scale, above=0.0)
         error = error or (None if rollbacks is None else check_whole("rollbacks", rollbacks, 0))
         if error is not None:
             raise error
@@ -171,7 +181,7 @@ class RunStore(Inbox, Shelf):
             values = (epoch, from_here, lr_scale, rollbacks, me.host, me.boot, me.pid, me.started, name)
             ((scale, count),) = change.execute(query, values).fetchall()
             query = "INSERT INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)"
-            change.execute(query, (name, epoch, reason, from_here, at, me.host, me.pid))
+            change.execute(query, (name, epoch, _printable(reason), from_here, at, me.host, me.pid))
             if held is None:
                 supersede_stops(change, name, at)
             query = (
@@ -258,8 +268,11 @@ class RunStore(Inbox, Shelf):
         return True
 
     def report(self, name: str, epoch: int, status: RunStatus) -> bool:
-        """Write down what the run is doing; False: ``epoch`` holds it no longer. A NaN is read back as None."""
-        return self._set(name, epoch, "status", msgspec.json.encode(status).decode())
+        """Write down what the run is doing; False: ``epoch`` holds it no longer."""
+        text = encode(msgspec.to_builtins(status), "status").decode()
+        with self._database.transaction() as change:
+            query = "UPDATE runs SET status = ? WHERE name = ? AND epoch = ?"
+            return change.execute(query, (text, name, epoch)).rowcount == 1
 
     def set_restoring(self, name: str, epoch: int, manifest: str | None) -> bool:
         """Write down which manifest is being restored, so that it is not deleted; False: ``epoch`` holds it no longer.
@@ -275,11 +288,6 @@ class RunStore(Inbox, Shelf):
             change.execute("UPDATE runs SET restoring = ? WHERE name = ?", (manifest, name))
         return True
 
-    def _set(self, name: str, epoch: int, column: str, value: str) -> bool:
-        with self._database.transaction() as change:
-            query = f"UPDATE runs SET {column} = ? WHERE name = ? AND epoch = ?"  # noqa: S608 - a column of ours
-            return change.execute(query, (value, name, epoch)).rowcount == 1
-
 
 def fenced(name: str, held: int, epoch: int) -> TinkexError:
     """Build the error of a trainer whose run was taken over."""
@@ -290,6 +298,11 @@ def fenced(name: str, held: int, epoch: int) -> TinkexError:
         category="user",
         data={"run": name, "held": held, "epoch": epoch},
     )
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` as a line of a table takes it; an error's words may be anything."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def _began(change: sqlite3.Connection, name: str) -> dict[int, str | None]:
@@ -331,6 +344,6 @@ def _run(row: Any) -> RunRow:
 
 def _status(text: str) -> RunStatus | None:
     try:
-        return msgspec.json.decode(text, type=RunStatus)
-    except msgspec.DecodeError:
+        return msgspec.convert(decode(text.encode()), RunStatus)
+    except ValueError:  # msgspec's own among them
         return None  # a newer Tinkex reported it

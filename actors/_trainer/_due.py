@@ -19,9 +19,10 @@ class Due:
         self._at = now
         self._demanded = False
 
-    def demand(self) -> None:
-        """Want a save at the next chance, whatever the policy."""
-        self._demanded = True
+    def demand(self, update: int) -> None:
+        """Want a save of ``update``, the last one sent, whatever the policy; there may be one already."""
+        if update != self._saved:
+            self._demanded = True
 
     def sent(self, update: int, now: float) -> None:
         """Note that a save of ``update`` is on its way."""

@@ -138,7 +138,7 @@ class Epoch:
             return
         self.meter.pause(now)
         if self._config.checkpoints.on_pause:
-            self.saves.due.demand()
+            self.saves.due.demand(self.training.course.sent)
             self.go_on()
 
     def close(self, error: TinkexError) -> Pending[bool]:

@@ -1,7 +1,8 @@
 """The journal: the one actor that writes what stays of a run, in the order in which it is told."""
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -273,7 +274,8 @@ class Journal(GenServer[Any]):
             raise fenced(self._run, self._epoch)
         retired = self._store.retired(self._run)
         lineage = self._folder.lineage(row.latest, self._store.began(self._run), retired)
-        manifests = {name: found.value for name, found in lineage if isinstance(found, Ok)}
+        resumable = {name: found.value for name, found in lineage if isinstance(found, Ok)}
+        manifests = {**self._strangers(set(resumable) | set(retired)), **resumable}
         plan = plan_retention(
             list(manifests.values()),
             message.policy,
@@ -284,12 +286,22 @@ class Journal(GenServer[Any]):
             now=self.runtime.clock.time(),
             ttl_seconds=message.ttl_seconds,
             expiries=self._store.expiries(self._run),
+            resumable=resumable,
         )
         for name in plan.delete:
             if self._store.retire(self._run, self._epoch, name, manifests[name].path):
                 retired[name] = manifests[name].path
         renew = [(name, manifests[name].path) for name in plan.renew]
         return Kept(list(retired.items()), renew if message.ttl_seconds is not None else [])
+
+    def _strangers(self, known: Collection[str]) -> dict[str, Manifest]:
+        """Return the whole manifests that the run does not descend from: of branches that it has left."""
+        found: dict[str, Manifest] = {}
+        for name in self._folder.manifest_names():
+            if name not in known:
+                with contextlib.suppress(TinkexError):  # a broken one tells no path to delete
+                    found[name] = self._folder.read_manifest(name)
+        return found
 
     @on(Deleted)
     def _on_deleted(self, message: Deleted) -> Result[None]:

@@ -308,10 +308,14 @@ class Running:
         self._board.settle(self.epoch)
         self.enter(state, error.message if error else None)
         self.close(error or ended(self._config.run, state))
+        self.when_given_back(self._ended)
+
+    def when_given_back(self, then: Callable[[], None]) -> None:
+        """Run ``then`` when what the last epoch held on the server was given back, where the server could be asked."""
         if self._retired is None:
-            self._ended()
+            then()
         else:
-            self._retired.add_done_callback(lambda _stopped: self._host.run_soon("service stopped", self._ended))
+            self._retired.add_done_callback(lambda _stopped: self._host.run_soon("given back", then))
 
     # Small things
 

@@ -169,7 +169,7 @@ class Saves:
                 save.waiters.append(waiter)
                 return
         self._waiting.append(waiter)
-        self.due.demand()
+        self.due.demand(update)
 
     def send_if_due(self, update: int, cursor: Any) -> bool:
         """Send a save behind ``update`` where one is due; return False where it is due and must wait."""

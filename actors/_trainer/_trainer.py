@@ -244,7 +244,7 @@ class Trainer(ClientActor[TrainerProxy]):
     def on_drain(self) -> None:
         """End the run as ``Stop`` does, with a save where the policy wants one."""
         if self._board.state in ENDED:
-            self._ended()
+            self._running().when_given_back(self._ended)
         elif self._board.state != "stopping":
             self._running().stop(save=self._config.checkpoints.on_stop)
 

@@ -266,7 +266,7 @@ class Training:
         wants_save = self._save_at_end and (self.ending or self.course.over)
         if wants_save and self.course.sent > 0 and (durable is None or durable.update != self.course.sent):
             if self._saves.idle:
-                self._saves.due.demand()
+                self._saves.due.demand(self.course.sent)
                 self._saves.send_if_due(self.course.sent, self._sent_cursor)
             return
         if self._saves.idle:

@@ -72,7 +72,7 @@ class Engine:
         self.models: Final = Models()
         self.samplers: Final = Samplers(config.max_samplers, self._sampler_ended)
         self.downloads: Final = Downloads(clock, config.download_time)
-        self.executor: Final = Executor(self._load, self._settled_elsewhere)
+        self.executor: Final = Executor(self._load, self._settled_elsewhere, self._loaded_elsewhere)
         self.saving: Final[dict[str, int]] = {}
         """Paths of accepted saves that have not ended, with how many."""
         self.sampling: Final[dict[str, Callable[[], None]]] = {}
@@ -207,6 +207,10 @@ class Engine:
         for job in jobs:
             self._settled(job, OperationFailed(f"{job.label} did not run: {reason}", category))
 
+    def _loaded_elsewhere(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._loaded.set)
+
     def _settled_elsewhere(self, job: Job, outcome: Outcome) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._ran, job, outcome)
@@ -253,13 +257,6 @@ class Engine:
         return self._opened
 
     def _load(self) -> "Compute":
-        assert self._loop is not None
-        try:
-            return self._load_compute()
-        finally:
-            self._loop.call_soon_threadsafe(self._loaded.set)
-
-    def _load_compute(self) -> "Compute":
         # Torch, in the compute thread only.
         from tinkex.engine._compute._base_models import choose_device  # noqa: PLC0415
         from tinkex.engine._compute._compute import Compute  # noqa: PLC0415

@@ -56,11 +56,18 @@ class Executor:
     Args:
         load: builds the compute part, in the thread.
         settle: told the outcome of every job, in the thread.
+        loaded: told, in the thread, that the compute part is loaded, or cannot be.
     """
 
-    def __init__(self, load: "Callable[[], Compute]", settle: Callable[[Job, Outcome], None]) -> None:
+    def __init__(
+        self,
+        load: "Callable[[], Compute]",
+        settle: Callable[[Job, Outcome], None],
+        loaded: Callable[[], None] = lambda: None,
+    ) -> None:
         self._load: Final = load
         self._settle: Final = settle
+        self._loaded: Final = loaded
         self._lanes: dict[str, deque[Job]] = {}
         self._turns: deque[str] = deque()
         self._wake = threading.Condition()
@@ -120,6 +127,7 @@ class Executor:
                 "the compute part cannot be loaded", traceback=told(error)
             )
             self.failure = f"the engine cannot compute: {type(error).__name__}: {error}"
+        self._loaded()
         while (job := self._take()) is not None:
             self._run(job)
 

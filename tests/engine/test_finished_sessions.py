@@ -150,5 +150,6 @@ async def test_a_model_that_was_being_made_trains_nothing_afterwards(tmp_path: P
         made = await client.post("create_model", create_model(client.session_id))
         zombie = Model(client, made["model_id"])
         assert (await finish(client, client.session_id)).status_code == 200
-        assert "was unloaded" in await client.refused("optim_step", zombie.body(adam_params=ADAM), 410)
+        answer = await client.send("optim_step", zombie.body(adam_params=ADAM))
+        assert answer.status_code in {404, 410}, "it was made and unloaded, or never made"
         await client.until("models", 0)

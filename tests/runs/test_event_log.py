@@ -140,6 +140,17 @@ def test_a_full_disk_is_told_and_what_it_cut_spoils_no_later_line(
     assert texts(tmp_path) == ["one", "two"]
 
 
+def test_a_disk_that_does_not_sync_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    log = EventLog.open(tmp_path, 1)
+    monkeypatch.setattr(os, "fsync", broken)
+    assert "Input/output error" in str(failure(log.sync))
+    assert failure(EventLog.open, tmp_path, 2).kind == "run_failed"
+    log.close()
+
+
 def test_two_epochs_write_into_two_files(tmp_path: Path) -> None:
     zombie, taker = EventLog.open(tmp_path, 1), EventLog.open(tmp_path, 2)
     taker.append(note("taker"))

@@ -39,8 +39,8 @@ def test_a_refusal_says_what_differs_and_what_to_do() -> None:
     assert (error.kind, error.category, error.retryable) == ("resume_refused", "user", False)
     assert str(error) == (
         "run 'words' cannot go on from e00003-u000000400, which was made with other inputs: "
-        f"data was '{'3f' * 12}...' and is '{'9b' * 12}...', lora was 'rank=4' and is absent, "
-        "tokenizer was absent and is 'bytes'; restore what it was made with, or begin a new run, from its weights "
+        f"data was {'3f' * 12}..., is {'9b' * 12}...; lora was rank=4, is not set; "
+        "tokenizer was not set, is bytes; restore what it was made with, or begin a new run, from its weights "
         "alone if they are wanted"
     )
     assert error.data["differences"] == [
@@ -55,14 +55,14 @@ def test_a_refusal_says_what_differs_and_what_to_do() -> None:
 def test_digests_that_begin_alike_are_told_apart_in_the_sentence() -> None:
     head = "sha256:" + "0" * 40
     text = str(refuse_resume(MANIFEST, differences({"data": head + "1"}, {"data": head + "2"})))
-    assert "1'" in text
-    assert "2'" in text
+    assert "1, is " in text
+    assert "2; " in text
 
 
 def test_other_surroundings_are_a_warning() -> None:
     text = surroundings_warning(MANIFEST, differences({"threads": "2"}, {"threads": "4\n"}))
     assert text is not None
-    assert "threads was '2' and is '4?'" in text
+    assert "threads was 2, is '4\\n'" in text
     assert "may differ in the last digits" in text
     assert surroundings_warning(MANIFEST, []) is None
 

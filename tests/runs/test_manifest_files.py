@@ -243,6 +243,21 @@ def test_the_folders_place_may_be_a_file(tmp_path: Path) -> None:
     assert str(tmp_path / RUN) in str(error)
 
 
+def test_a_manifests_folder_that_is_none_is_told(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, RUN)
+    folder.path.mkdir()
+    folder.manifests.write_text("")
+    for error in (
+        failure(folder.manifest_names),
+        failure(folder.write_manifest, FULL),
+        failure(folder.remove_manifest, FULL.name),
+        failure(list, folder.lineage(FULL.name, {})),
+    ):
+        assert (error.kind, error.category) == ("run_failed", "user")
+        assert str(folder.manifests) in str(error)
+    assert failure(folder.read_manifest, FULL.name).data["problem"] == "missing"
+
+
 def test_a_lineage_goes_on_behind_a_broken_manifest(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, RUN)
     for update in (100, 200, 300):

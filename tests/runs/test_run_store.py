@@ -1,5 +1,6 @@
 """The run store: one epoch holds a run, and what another one writes is not done."""
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ def test_everything_is_there_for_the_next_process(tmp_path: Path) -> None:
     assert row is not None
     assert (taken.epoch, row.epoch, row.latest, row.lr_scale, row.rollbacks) == (1, 1, name(1, 100), 0.5, 2)
     assert row.owner == this_process()
-    assert row.status == RunStatus(run=RUN, state="training", update=100)
+    assert row.status is not None
+    assert (row.status.state, row.status.update) == ("training", 100)
+    assert row.status.loss is not None
+    assert math.isnan(row.status.loss)
     assert again.take(RUN, reason="next").sessions == [SessionRow("s1", "s1:train:0", 1)]
     again.close()
 
@@ -158,7 +162,6 @@ def test_a_fall_back_is_a_beginning_from_an_older_manifest(tmp_path: Path) -> No
 def test_what_a_taker_gives_is_checked(tmp_path: Path) -> None:
     with a_store(tmp_path) as (store, _):
         wrong: list[dict[str, Any]] = [
-            {"reason": " "},
             {"reason": "x", "lr_scale": float("nan")},
             {"reason": "x", "lr_scale": 0.0},
             {"reason": "x", "rollbacks": -1},
@@ -170,6 +173,17 @@ def test_what_a_taker_gives_is_checked(tmp_path: Path) -> None:
         assert error.kind == "validation"
         assert "no run 'nobody'" in str(error)
         assert store.began(RUN) == {}
+
+
+def test_whatever_an_error_says_can_be_written_down(tmp_path: Path) -> None:
+    with a_store(tmp_path) as (store, _):
+        store.take(RUN, reason=" rebuild:\nTraceback \ud800\x00 ")
+        assert [row.reason for row in store.epochs(RUN)] == ["rebuild: Traceback"]
+        status = RunStatus(run=RUN, state="failed", reason="\ud800\x00\n", error={"data": {"loss": float("inf")}})
+        assert store.report(RUN, 1, status)
+        row = store.run(RUN)
+        assert row is not None
+        assert row.status == status
 
 
 def test_a_status_of_a_newer_tinkex_does_not_hide_the_run(tmp_path: Path) -> None:

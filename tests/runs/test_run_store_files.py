@@ -81,7 +81,7 @@ def refusal(root: Path, *, create: bool = True) -> TinkexError:
 
 
 def test_a_store_is_made_whole_in_a_folder_that_is_made_too(tmp_path: Path) -> None:
-    root = tmp_path / "deep" / "runs"
+    root = tmp_path / "de ep?x=1#%41" / "runs"
     RunStore.open(root).close()
     assert [path.name for path in root.iterdir()] == ["runs.sqlite3"]
     connection = sqlite3.connect(root / "runs.sqlite3")
@@ -117,6 +117,11 @@ def test_what_is_no_run_store_is_refused_and_left_as_it_is(tmp_path: Path) -> No
     file.unlink()
     file.mkdir()
     assert "cannot be opened" in str(refusal(tmp_path))
+
+
+def test_a_root_that_can_be_no_folder_is_refused(tmp_path: Path) -> None:
+    assert "cannot be reached" in str(refusal(tmp_path / ("x" * 300)))
+    assert "cannot be made" in str(refusal(tmp_path / "a\0b"))
 
 
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:

@@ -33,10 +33,13 @@ def test_by_time_one_is_due_so_many_seconds_after_the_last_was_sent() -> None:
 
 def test_on_demand_one_is_due_once_and_only_where_something_was_trained() -> None:
     due = Due(CheckpointPolicy(every_updates=None), 0, 0.0)
-    due.demand()
+    due.demand(0)
     assert not due.is_due(0, 0.0)
+    assert not due.is_due(1, 0.0), "there was nothing to save when it was wanted"
+    due.demand(1)
     assert due.is_due(1, 0.0)
     due.sent(1, 0.0)
+    due.demand(1)
     assert not due.is_due(2, 0.0)
 
 

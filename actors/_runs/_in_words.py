@@ -1,14 +1,14 @@
 """What differs between two fingerprints, in words."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from tinkex.protocol._checks import shown
 
 
-def differences(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def in_words(kept: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return what a run that is resumed with ``now`` has otherwise than the checkpoint that ``kept`` stands in.
 
     One sentence's part for each, such as ``program: batch_size was 32, is 64``; none where both are the same. A part of
@@ -40,13 +40,19 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any], within: str) -> Ite
 
 
 def _change(before: object, after: object) -> str:
-    return f"was {_said(before)}, is {_said(after)}"
+    return f"was {_said(before, after)}, is {_said(after, before)}"
 
 
-def _said(value: object) -> str:
+def _said(value: object, other: object) -> str:
+    """Return ``value`` as a sentence takes it: of a long text a part, its end where it begins as ``other`` does."""
     if value is None:
         return "not set"
-    return value if isinstance(value, str) and value.isprintable() and len(value) <= _SHORT else shown(value)
+    if not isinstance(value, str) or not value.isprintable():
+        return shown(value)
+    if len(value) <= _WHOLE:
+        return value
+    alike = isinstance(other, str) and other[:_SHOWN] == value[:_SHOWN]
+    return f"...{value[-_SHOWN:]}" if alike else f"{value[:_SHOWN]}..."
 
 
 def _object(text: str | None) -> dict[str, Any] | None:
@@ -56,4 +62,5 @@ def _object(text: str | None) -> dict[str, Any] | None:
         return None
 
 
-_SHORT = 64
+_WHOLE: Final = 48
+_SHOWN: Final = 24

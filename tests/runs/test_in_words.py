@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support_programs import program
-from tinkex.actors._programs._fingerprint import differences
 from tinkex.actors._programs._schedule import Schedule
+from tinkex.actors._runs._in_words import in_words
 
 
 def test_settings_of_programs_are_named_one_by_one() -> None:
@@ -18,7 +18,7 @@ def test_settings_of_programs_are_named_one_by_one() -> None:
         schedule=Schedule(learning_rate=0.5, warmup_updates=3),
         data_digest='{"file": "cd", "kind": "chat"}',
     ).fingerprint()
-    assert differences(kept, now) == [
+    assert in_words(kept, now) == [
         "program: batch_size was 2, is 4",
         "program: schedule.learning_rate was 0.0001, is 0.5",
         "program: schedule.warmup_updates was 0, is 3",
@@ -32,7 +32,7 @@ def test_settings_of_programs_are_named_one_by_one() -> None:
     ("kept", "now", "wanted"),
     [
         ({"a": "1"}, {}, ["a was 1, is not set"]),
-        ({}, {"a": "x" * 100}, [f"a was not set, is '{'x' * 63}..."]),
+        ({}, {"a": "x" * 100}, [f"a was not set, is {'x' * 24}..."]),
         ({"a": "{}"}, {"a": "[]"}, ["a was {}, is []"]),
         ({"a": '{"b": 1}'}, {"a": "plain"}, ['a was {"b": 1}, is plain']),
         ({"a": '{"b": {"c": 1}}'}, {"a": '{"b": {"d": 1}}'}, ["a: b.c was 1, is not set", "a: b.d was not set, is 1"]),
@@ -40,7 +40,7 @@ def test_settings_of_programs_are_named_one_by_one() -> None:
     ],
 )
 def test_what_is_no_json_is_compared_as_a_whole(kept: dict[str, str], now: dict[str, str], wanted: list[str]) -> None:
-    assert differences(kept, now) == wanted
+    assert in_words(kept, now) == wanted
 
 
 PARTS = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1", "", '{"x": 1}', '{"x": 2}', '{"x":1}', "{}"]))
@@ -48,5 +48,5 @@ PARTS = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1", "", '{"x":
 
 @given(PARTS, PARTS)
 def test_there_is_a_difference_exactly_where_fingerprints_differ(kept: dict[str, str], now: dict[str, str]) -> None:
-    assert bool(differences(kept, now)) == (kept != now)
-    assert differences(kept, kept) == []
+    assert bool(in_words(kept, now)) == (kept != now)
+    assert in_words(kept, kept) == []
