@@ -168,7 +168,7 @@ class Haunt:
         return labels.read_text().splitlines()
 
     def _start(self, root: Path, updates: int, **more: object) -> Child:
-        options = {"updates": updates, "every": EVERY, "depth": 2}
+        options = {"updates": updates, "every": EVERY, "depth": 2, "keep_last": 1}
         return self.mother.trainer(root=str(root), url=self.engine.url, **options, **more)
 
 
