@@ -173,6 +173,7 @@ class Opening:
             self._fail(result.error)
             return
         self._candidates: list[Manifest] = []
+        self._doubtful: list[Manifest] = []
         for name, found in result.value:
             match found:
                 case Ok(manifest):
@@ -193,6 +194,8 @@ class Opening:
         }
 
     def _restore(self) -> None:
+        if not self._candidates:
+            self._candidates, self._doubtful = self._doubtful, []
         if not self._candidates:
             self._fail(nothing_left(self._config.run))
             return
@@ -224,14 +227,26 @@ class Opening:
         match loading_of(error, failures):
             case "again":
                 self._later(error, self._restore)
-            case "older":
-                self._warn(f"{manifest.path} cannot be loaded: {error.message}", manifest=manifest.name)
-                self._candidates.pop(0)
+            case "broken":
+                self._give_way(manifest, error)
                 self._restore()
+            case "doubtful":
+                self._give_way(manifest, error)
+                self._doubtful = [*self._doubtful, manifest]
+                if self._candidates:
+                    self._restore()
+                else:  # none is known to be broken for good: the server may come to itself
+                    self._candidates, self._doubtful = self._doubtful, []
+                    self._failures.clear()
+                    self._later(error, self._restore)
             case "refuse":
                 self._fail(no_optimizer(manifest, error))
             case "fail":
                 self._fail(error)
+
+    def _give_way(self, manifest: Manifest, error: TinkexError) -> None:
+        self._warn(f"{manifest.path} cannot be loaded: {error.message}", manifest=manifest.name)
+        self._candidates.pop(0)
 
     def _create_fresh(self) -> None:
         weights = self._config.from_weights
