@@ -230,8 +230,11 @@ class Play:
         self.played.epochs = epoch_of(self._root)
         for epoch, updates in lost.items():
             before = [struck for struck in self.played.struck if struck.epoch < epoch]
-            if before:
-                before[-1].lost += updates
+            # What came later in an epoch struck a trainer that had not begun yet; who stood still lost nothing.
+            same = [struck for struck in before if struck.epoch == before[-1].epoch]
+            guilty = [struck for struck in same if "freeze" not in struck.strike.what] or same
+            if guilty:
+                guilty[0].lost += updates
             assert 0 <= updates <= self._plan.promise, (
                 f"epoch {epoch} began {updates} updates before where the one before it was; "
                 f"every {self._plan.every} at depth {self._plan.depth} promise at most {self._plan.promise}"
