@@ -20,7 +20,7 @@ from tinkex.protocol import CheckpointPolicy, RebuildPolicy, RetentionPolicy, me
 
 UPDATES = 12
 PATIENT = RebuildPolicy(max_rebuilds=1000, backoff_seconds=1.0)
-DAY = 86_400.0
+HOUR = 3_600.0
 
 
 class World:
@@ -33,7 +33,7 @@ class World:
         given = {"rebuild": PATIENT, "service": {"base_url": "http://127.0.0.1:1", "state_dir": ""}, **options}
         return Trainer.start(config(self.root, "", program or Program(UPDATES), **given))
 
-    def finish(self, ref: TrainerRef, seconds: float = 30 * DAY) -> Any:
+    def finish(self, ref: TrainerRef, seconds: float = 24 * HOUR) -> Any:
         return ref.ask(messages.WaitUntilDone(await_timeout=seconds)).unwrap()
 
     def check(self, ended: Any, updates: int = UPDATES) -> None:
@@ -93,12 +93,12 @@ def test_requests_that_are_never_answered_are_noticed_and_the_run_rebuilt(tmp_pa
         here.check(here.finish(here.start()))
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_server_that_is_down_for_three_days_ends_no_run(tmp_path: Path, seed: int) -> None:
-    faults = Faults(down=[(0.5, 3 * DAY)])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_server_that_is_down_for_hours_ends_no_run(tmp_path: Path, seed: int) -> None:
+    faults = Faults(down=[(0.5, 3 * HOUR)])
     with world(tmp_path, seed, faults) as here:
         ref = here.start(rebuild=RebuildPolicy())
-        here.run_for(DAY)
+        here.run_for(HOUR)
         status = ref.ask(messages.Status()).unwrap().run
         assert status is not None
         assert status.state == "restoring"
@@ -106,17 +106,17 @@ def test_a_server_that_is_down_for_three_days_ends_no_run(tmp_path: Path, seed: 
         here.check(here.finish(ref))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_pause_by_the_server_is_no_stall_and_brings_a_save(tmp_path: Path, seed: int) -> None:
     with world(tmp_path, seed) as here:
         ref = here.start(checkpoints=CheckpointPolicy(every_updates=None))
         here.run_for(0.4)
-        here.server.paused_until = DAY
-        here.run_for(DAY / 2)
+        here.server.paused_until = HOUR
+        here.run_for(HOUR / 2)
         status = ref.ask(messages.Status()).unwrap().run
         assert status is not None
         assert status.waiting == "paused_capacity"
-        assert "paused by the server for capacity for 11 h" in ref.ask(messages.Why()).unwrap().sentence
+        assert "paused by the server for capacity for 29 min" in ref.ask(messages.Why()).unwrap().sentence
         ended = here.finish(ref)
         here.check(ended)
         status = ref.ask(messages.Status()).unwrap().run
@@ -126,16 +126,16 @@ def test_a_pause_by_the_server_is_no_stall_and_brings_a_save(tmp_path: Path, see
         assert len(names) == 2, "one for the pause, one for the end"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_checkpoints_that_expire_are_renewed_for_as_long_as_a_run_is_paused(tmp_path: Path, seed: int) -> None:
-    policy = CheckpointPolicy(every_updates=2, ttl_seconds=3600)
+    policy = CheckpointPolicy(every_updates=2, ttl_seconds=600)
     with world(tmp_path, seed) as here:
         ref = here.start(checkpoints=policy, retention=RetentionPolicy(keep_last=2))
         while ref.ask(messages.Status()).unwrap().run.durable_update is None:  # type: ignore[union-attr]
             here.run_for(0.1)
         paused = ref.ask(messages.Pause()).unwrap()
-        here.run_for(DAY)
-        assert len(here.server.renewed) >= 40, "twice an hour, or more"
+        here.run_for(2 * HOUR)
+        assert len(here.server.renewed) >= 20, "at each half of its life"
         ref.ask(messages.Resume()).unwrap()
         ended = here.finish(ref)
         here.check(ended)
