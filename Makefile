@@ -9,7 +9,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-engine conformance crash faults faults-docs mutants proto soak clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-engine chaos conformance crash faults faults-docs mutants proto soak clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ conformance: install $(SDKS_READY) ## Run programs of the official SDKs against 
 
 crash: install ## Kill the engine N times in mid-load (make crash N=200 SEED=7) and look what is lost
 	TINKEX_KILLS=$(or $(N),200) TINKEX_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest -s tests/engine/test_crash.py
+
+chaos: install ## Kill trainers and engines N times (make chaos N=200 SEED=7), or freeze them at each write (ZOMBIES=all)
+	PYTHONPATH=tests $(BIN)/python -m chaos.run $(or $(N),200) $(if $(SEED),--seed $(SEED)) $(if $(ZOMBIES),--zombies $(ZOMBIES))
 
 faults: install ## Run N programs under seeded faults (make faults N=10000 SEED=7) and check that each law holds
 	PYTHONPATH=tests $(BIN)/python -m faults.run $(or $(N),10000) $(if $(SEED),--seed $(SEED)) --singly

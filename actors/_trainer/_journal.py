@@ -148,7 +148,15 @@ class Journal(GenServer[Any]):
         """Why a record could not be appended: no later checkpoint may claim that it was."""
         self.add_finalizer(lambda _reason: self._close())
         if self._store.run(run) is None:
-            self._store.add(run, dict(settings))
+            self._add(settings)
+
+    def _add(self, settings: Mapping[str, Any]) -> None:
+        try:
+            self._store.add(self._run, dict(settings))
+        except TinkexError:
+            if self._store.run(self._run) is None:
+                raise
+            # Another trainer was started at the same time, and added it first: which of the two has it, takes tell.
 
     def _close(self) -> None:
         if self._log is not None:

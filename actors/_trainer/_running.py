@@ -214,12 +214,13 @@ class Running:
 
     def _give_up(self, error: TinkexError) -> None:
         """Fail; where the run was taken over meanwhile, that is why, whatever a server says of its ended session."""
+        self._board.settle(self.epoch)
         held = self.close(error)
         if error.kind == "fenced" or held is None or not self._journal.is_alive():
             self.fail(error)
             return
-        asked = self._journal.ask(Beat(self._board.status(None)), block=False)
-        self._host.run_when("still held", asked, partial(self._gave_up, error))
+        report = Beat(self._board.status(None))
+        self._host.run_when("still mine", self._journal.ask(report, block=False), partial(self._gave_up, error))
 
     def _gave_up(self, error: TinkexError, result: Result[Any]) -> None:
         if self._board.state not in ENDED:

@@ -150,6 +150,15 @@ class Saves:
         """Whether a save that is due must wait, and training with it."""
         return len(self._open) >= MOST or self._retrying
 
+    def room(self, update: int, depth: int) -> bool:
+        """Whether another update may be sent behind ``update``, however long a commit takes.
+
+        No more than ``every_updates`` and those on their way are ever without a checkpoint: so much can be lost.
+        """
+        every = self._policy.every_updates
+        durable = self.durable.update if self.durable is not None else self._begin.update
+        return every is None or update - durable < every + depth
+
     def want(self, update: int, waiter: Waiter) -> None:
         """Have a checkpoint of ``update``, the last one sent, and tell ``waiter`` of it."""
         if self.durable is not None and self.durable.update == update:

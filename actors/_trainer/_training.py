@@ -98,6 +98,7 @@ class Training:
         self._outline = outline
         self._saves = saves
         self._meter = meter
+        self._depth = depth
         self._lr_scale = lr_scale
         self._save_at_end = save_at_end
         self._tell = tell
@@ -138,6 +139,8 @@ class Training:
             if not self._saves.send_if_due(self.course.sent, self._sent_cursor):
                 break
             if self.held or not self.course.room or not self._prepared:
+                break
+            if not self._saves.room(self.course.sent, self._depth):
                 break
             self._send(self._prepared.popleft())
         self._feed()

@@ -1,11 +1,10 @@
 """What the children of the zygote are: an engine, or a trainer, each of which stops itself where it is told.
 
-Both hear lines on their standard input: ``{"label": ..., "count": ...}`` is where to stop next.
+Both hear lines on their standard input: ``{"label": ..., "nth": ...}`` is where to stop next.
 """
 
 import json
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Any
 from chaos.points import Aim, Points, Wire
 from support_trainer import LORA, Program
 from tinkex.actors._trainer._config import TrainerConfig
-from tinkex.actors._trainer._trainer import Trainer
+from tinkex.actors._trainer._run_until_done import run_until_done
 from tinkex.actors.testing import runtime
 from tinkex.engine import EngineConfig, serve
-from tinkex.protocol import CheckpointPolicy, Err, Ok, RebuildPolicy, messages
+from tinkex.protocol import CheckpointPolicy, RebuildPolicy
 
-FINISHED, FAILED, FENCED, STOPPED = 0, 1, 3, 75
+FINISHED, FENCED, STOPPED = 0, 3, 75
 """How a trainer's process ends."""
 
 TOUCHES = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "shutil.rmtree"})
@@ -33,7 +32,7 @@ def say(**fields: Any) -> None:
 
 def aim_of(order: dict[str, Any] | None) -> Aim | None:
     """Read where to stop."""
-    return None if order is None else Aim(order["label"], order["count"])
+    return None if order is None else Aim(order["label"], order["nth"])
 
 
 # The engine
@@ -72,28 +71,21 @@ def trainer(order: dict[str, Any]) -> int:
     points.told = lambda label: say(at=label, pid=os.getpid())
     points.install()
     points.aim(aim_of(order.get("aim")))
-    mine = os.dup(order["door"])
-    signal.signal(signal.SIGTERM, lambda *_: _write(mine, b"term\n") and None)
-    result: list[Any] = []
-    with runtime(http_transport=Wire(points)):
-        ref = Trainer.start(_config(order, root))
 
-        def wait() -> None:
-            result.append(ref.ask(messages.WaitUntilDone()))
-            _write(mine, b"done\n")
-
-        threading.Thread(target=wait, daemon=True).start()
+    def listen() -> None:
         for line in sys.stdin:
-            if line == "done\n":
-                break
-            if line == "term\n":
-                ref.ask(messages.Stop(), block=False)
-            else:
-                points.aim(aim_of(json.loads(line)))
-        ref.stop()
+            points.aim(aim_of(json.loads(line)))
+
+    threading.Thread(target=listen, daemon=True).start()
+    with runtime(http_transport=Wire(points)):
+        (outcome,) = run_until_done(_config(order, root))
     if "points" in order:
         Path(order["points"]).write_text("\n".join(points.labels))
-    return _report(result[0], points)
+    error = outcome.error
+    kind = error.kind if error is not None else None
+    say(ended=os.getpid(), state=outcome.state, kind=kind, error=str(error), since=points.sent_since)
+    # A supervisor must not take back at once what another trainer has taken; here the two are told apart.
+    return FENCED if kind == "fenced" else outcome.status
 
 
 def _config(order: dict[str, Any], root: Path) -> TrainerConfig:
@@ -108,16 +100,3 @@ def _config(order: dict[str, Any], root: Path) -> TrainerConfig:
         # Engines die more often here than a policy should put up with.
         rebuild=RebuildPolicy(max_rebuilds=1000, backoff_seconds=0.01, max_backoff_seconds=0.05),
     )
-
-
-def _report(result: Any, points: Points) -> int:
-    since = points.sent_since
-    match result:
-        case Ok(ended):
-            say(ended=os.getpid(), state=ended.state, since=since)
-            return FINISHED if ended.state == "finished" else STOPPED
-        case Err(error):
-            say(ended=os.getpid(), state="failed", kind=error.kind, error=error.message, since=since)
-            return FENCED if error.kind == "fenced" else FAILED
-        case _:
-            raise AssertionError(result)

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,4 +99,4 @@ def lost_work(root: Path) -> dict[int, int]:
         elif event["kind"] == "update":
             furthest[epoch] = max(update, furthest.get(epoch, 0))
     order = sorted(began)
-    return {epoch: furthest[before] - began[epoch] for before, epoch in zip(order, order[1:], strict=False)}
+    return {epoch: furthest[before] - began[epoch] for before, epoch in pairwise(order)}

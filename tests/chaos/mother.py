@@ -74,16 +74,16 @@ class Mother:
         """Send a signal, if the child is still there."""
         self._tell(signal=number, pid=child.pid)
 
-    def aim(self, child: Child, label: str, count: int) -> None:
+    def aim(self, child: Child, label: str, nth: int) -> None:
         """Have the child stop itself there."""
-        self._tell(tell=json.dumps({"label": label, "count": count}), pid=child.pid)
+        self._tell(tell=json.dumps({"label": label, "nth": nth}), pid=child.pid)
 
     def kill(self, *children: Child) -> None:
         """Kill them, and wait until they are no more."""
         for child in children:
             self.strike(child, signal.SIGKILL)
         for child in children:
-            self.until(lambda child=child: not child.alive, "the killed one is no more")
+            self.ended(child, "the killed one is no more")
 
     def freeze(self, child: Child) -> None:
         """Stop it, and wait until it stands still or has ended."""
@@ -94,6 +94,10 @@ class Mother:
         """Let it go on."""
         self.strike(child, signal.SIGCONT)
         self.until(lambda: not child.stopped or not child.alive, "it goes on")
+
+    def ended(self, child: Child, what: str) -> None:
+        """Listen until it has ended."""
+        self.until(lambda: not child.alive, what)
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
         """Listen until ``condition`` holds."""

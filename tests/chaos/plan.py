@@ -48,7 +48,7 @@ class Moment(NamedTuple):
 
     whose: Literal["trainer", "engine", "clock"]
     label: str
-    count: int
+    nth: int
     seconds: float
 
 

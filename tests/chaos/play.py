@@ -76,6 +76,8 @@ class Play:
         self._mother.strike(self._engine, signal.SIGTERM)
         self._mother.until(lambda: not self._engine.alive, "the engine ends when it is told")
         assert self._engine.code == 0, self._engine
+        left = [child for child in self._mother.children.values() if child.alive]
+        assert not left, f"processes are left: {left}"
         self._account()
         self.played.seconds = time.monotonic() - began
         return self.played
@@ -114,7 +116,7 @@ class Play:
             self._fail_if_failed(trainer)
             return trainer.alive
         target = trainer if moment.whose == "trainer" else self._engine
-        mother.aim(target, moment.label, moment.count)
+        mother.aim(target, moment.label, moment.nth)
         mother.until(lambda: target.stopped or not trainer.alive, f"{moment} comes")
         if target.stopped:
             return True
@@ -177,6 +179,7 @@ class Play:
             mother.within(strike.seconds, lambda: not trainer.alive)
             mother.kill(trainer)
         assert trainer.code in {STOPPED, FINISHED, -signal.SIGKILL}, trainer
+        assert trainer.code != STOPPED or trainer.report["state"] == "stopped", trainer
         self._trainers.pop()
         if trainer.code == FINISHED:
             self._trainers.append(trainer)
@@ -213,7 +216,7 @@ class Play:
     def _finish(self) -> None:
         self._thaw(self._engine, *self._trainers)
         for trainer in self._trainers:
-            self._mother.until(lambda trainer=trainer: not trainer.alive, "the run ends")
+            self._mother.ended(trainer, "the run ends")
         codes = {trainer.code for trainer in self._trainers}
         assert FINISHED in codes, self._trainers
         assert codes <= {FINISHED, FENCED}, self._trainers

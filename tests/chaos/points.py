@@ -15,15 +15,15 @@ _TABLE = re.compile(r"\b(?:INTO|UPDATE|FROM)\s+(\w+)", re.IGNORECASE)
 _WRITES = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "INSERT", "UPDATE", "DELETE", "CREATE"})
 _ID = re.compile(r"(sessions|training_runs|models)/[^/]+")
 
-TRAINS = ("forward_backward", "optim_step", "save_weights", "load_weights", "create_model")
-"""The sends that change something in a session: nobody may do that who was taken over."""
+TRAINS = ("forward_backward", "optim_step", "save_weights")
+"""The sends that train or save: nobody may do that who was taken over."""
 
 
 class Aim(NamedTuple):
-    """Where a process stops: at the ``count``-th point from now whose label begins with ``label``."""
+    """Where a process stops: at the ``nth`` point from now whose label begins with ``label``."""
 
     label: str
-    count: int
+    nth: int
 
 
 class Points:
@@ -56,8 +56,8 @@ class Points:
             aim = self._aim
             if aim is None or not label.startswith(aim.label):
                 return
-            self._aim = aim = aim._replace(count=aim.count - 1)
-            if aim.count > 0:
+            self._aim = aim = aim._replace(nth=aim.nth - 1)
+            if aim.nth > 0:
                 return
             self._aim = None
             self.stopped_at = label
@@ -75,7 +75,7 @@ class Points:
 
     def _where(self, path: Any) -> str | None:
         """Name the kind of a file below the root; None is not ours."""
-        text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+        text = str(path)
         if not text.startswith(self._root):
             return None
         parts = Path(text[len(self._root) :].strip("/")).parts
@@ -83,14 +83,16 @@ class Points:
 
     def _wrap_paths(self, *names: str) -> None:
         for name in names:
+            setattr(os, name, self._wrapped(name, getattr(os, name), self._where))
 
-            def wrapped(path: Any, *args: Any, _name: str = name, _inner: Any = getattr(os, name), **more: Any) -> Any:
-                where = self._where(path)
-                if where is not None:
-                    self.reach(f"{_name} {where}")
-                return _inner(path, *args, **more)
+    def _wrapped(self, name: str, inner: Any, where: Callable[[Any], str | None]) -> Any:
+        def wrapped(target: Any, *args: Any, **more: Any) -> Any:
+            ours = where(target)
+            if ours is not None:
+                self.reach(f"{name} {ours}")
+            return inner(target, *args, **more)
 
-            setattr(os, name, wrapped)
+        return wrapped
 
     def _wrap_files(self) -> None:
         opened, closed = os.open, os.close
@@ -110,14 +112,7 @@ class Points:
 
         os.open, os.close = open_, close
         for name in ("write", "fsync"):
-
-            def wrapped(fd: Any, *args: Any, _name: str = name, _inner: Any = getattr(os, name)) -> Any:
-                where = self._fds.get(fd) if isinstance(fd, int) else None
-                if where is not None:
-                    self.reach(f"{_name} {where}")
-                return _inner(fd, *args)
-
-            setattr(os, name, wrapped)
+            setattr(os, name, self._wrapped(name, getattr(os, name), self._fds.get))
 
     def _wrap_sqlite(self) -> None:
         points = self
@@ -138,7 +133,7 @@ class Points:
         def connect(*args: Any, **more: Any) -> Any:
             return inner(*args, **{**more, "factory": Connection})
 
-        sqlite3.connect = connect  # type: ignore[assignment]
+        sqlite3.connect = connect
 
 
 class Wire(httpx.AsyncBaseTransport):

@@ -45,7 +45,7 @@ class Zygote:
         self.wake, self._waker = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(self._waker, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def serve(self) -> None:
@@ -97,12 +97,12 @@ class Zygote:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for other in (*self.doors.values(), self.wake, self._waker):
+            for other in (*self.doors.values(), door, self.wake, self._waker):
                 os.close(other)
             os.dup2(out, 0)
             os.close(out)
             sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - as long as the process
-            status = engine(order) if order["start"] == "engine" else trainer({**order, "door": door})
+            status = engine(order) if order["start"] == "engine" else trainer(order)
         except BaseException:  # noqa: BLE001 - a child ends here, whatever it was
             traceback.print_exc()
         finally:
