@@ -31,7 +31,8 @@ def view_of(*events: dict[str, Any], updates: int | None = 100, **fields: Any) -
     view = RunView("r")
     for event in events:
         view.take(event)
-    view.status = RunStatus(run="r", **{"state": "training", "epoch": 1, "updates": updates, **fields})
+    facts: dict[str, Any] = {"state": "training", "epoch": 1, "updates": updates, **fields}
+    view.status = RunStatus(run="r", **facts)
     return view
 
 
