@@ -94,9 +94,13 @@ def test_work_at_risk_follows_the_log_and_not_the_last_report() -> None:
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        ({"kind": "began", "epoch": 1, "update": 0, "manifest": None, "reason": "started"}, "epoch 1 begins: started"),
+        ({"kind": "began", "epoch": 1, "update": 0, "manifest": None, "reason": "started"}, "epoch 1 begins"),
         ({"kind": "began", "epoch": 2, "update": 1200, "manifest": "m"}, "epoch 2 goes on from update 1,200"),
         ({"kind": "checkpoint", "update": 3, "path": "tinker://x"}, "checkpoint: update 3 is durable at tinker://x"),
+        (
+            {"kind": "began", "epoch": 2, "update": 3, "manifest": "m", "reason": "stuck"},
+            "epoch 2 goes on from update 3: stuck",
+        ),
         ({"kind": "stalled", "update": 3, "reason": "stuck"}, "interrupted at update 3, to be rebuilt: stuck"),
         ({"kind": "ended", "state": "failed", "update": 3, "reason": "no"}, "failed at update 3: no"),
         ({"kind": "paused", "by": "user", "update": 3}, "paused by user at update 3"),
