@@ -120,7 +120,7 @@ def held_out(folder: Path, path: str) -> float:
 def draw(folder: Path, kills: list[int]) -> None:
     """Draw the committed losses and where the run was killed."""
     losses = [(item.update, item.loss) for item in committed_sequence(RunFolder(folder / "runs", "reverse").events)]
-    figure = Figure(figsize=(8, 4), dpi=100)
+    figure: Any = Figure(figsize=(8, 4), dpi=100)
     axes = figure.subplots()
     axes.plot(*zip(*losses, strict=True), linewidth=1)
     for kill in kills:

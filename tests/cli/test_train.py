@@ -129,7 +129,7 @@ def test_the_same_command_goes_on_when_its_supervision_starts_it_again(shell: Sh
     ],
 )
 def test_bad_input_is_one_sentence_and_begins_no_run(
-    shell: Shell, url: str, sections: Any, words: list[str], says: list[str]
+    shell: Shell, url: str, sections: dict[str, Any], words: list[str], says: list[str]
 ) -> None:
     config = str(shell.config(**sections))
     given = [] if "--base-url" in words else ["--base-url", url]
