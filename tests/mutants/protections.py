@@ -279,4 +279,32 @@ PROTECTIONS = (
         "    passed = within",
         ("tests/protocol/test_resume_verdict.py", "-k", "nothing_is_shown"),
     ),
+    Protection(
+        "the sessions of earlier trainers are finished before a model is made",
+        "actors/_trainer/_opening.py",
+        "        if not self._sessions:\n",
+        "        if self._sessions is not None:\n",
+        ("tests/trainer/test_zombies.py",),
+    ),
+    Protection(
+        "what no checkpoint holds is bounded by the policy",
+        "actors/_trainer/_training.py",
+        "            if not self._saves.room(self.course.sent, self._depth):\n",
+        "            if self.closed:\n",
+        ("tests/trainer/test_trainer_at_risk.py",),
+    ),
+    Protection(
+        "a failure behind a takeover is told as the takeover",
+        "actors/_trainer/_running.py",
+        "            self._give_up(error)\n",
+        "            self.fail(error)\n",
+        ("tests/trainer/test_trainer_taken_over.py",),
+    ),
+    Protection(
+        "a manifest's cursor is that behind the last update that was sent",
+        "actors/_trainer/_training.py",
+        "        self._sent_cursor = prepared.cursor\n",
+        "        self._sent_cursor = self._next_cursor\n",
+        ("tests/chaos/test_chaos.py",),
+    ),
 )

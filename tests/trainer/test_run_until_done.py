@@ -13,6 +13,7 @@ import pytest
 from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, sequence
 from tinkex.actors import Trainer, run_until_done, trainer_name, whereis
+from tinkex.actors._runs._store import RunStore
 from tinkex.protocol import TinkexError
 
 
@@ -147,3 +148,18 @@ def test_it_is_for_the_main_thread(engine: tuple[str, Path], tmp_path: Path) -> 
     thread.join()
     assert errors[0].kind == "validation"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_was_taken_over_is_not_to_be_started_again(engine: tuple[str, Path], tmp_path: Path) -> None:
+    gate = Gate(4)
+
+    def take() -> None:
+        store = RunStore.open(tmp_path / "runs")
+        store.take("r", reason="a test takes it")
+        store.close()
+
+    thread = when(gate, take)
+    (outcome,) = run_until_done(config(tmp_path, engine[0], Program(gate=gate)))
+    thread.join()
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.status) == ("fenced", 1), "whoever starts it again takes it back from the other"
