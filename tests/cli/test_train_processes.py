@@ -183,6 +183,18 @@ def test_of_two_that_begin_a_run_at_once_one_does(shell: Shell, mother: Nest, se
     check_sequence(shell, 12)
 
 
+def test_a_run_goes_on_when_nobody_reads_its_lines_any_more(shell: Shell, mother: Nest, server: Server) -> None:
+    os.mkfifo(shell.folder / "pipe")
+    reader = os.open(shell.folder / "pipe", os.O_RDWR)  # which waits for no writer
+    words = ("train", str(shell.config()), "--base-url", server.url)
+    child = mother.start(shell.folder, *words, out=shell.folder / "pipe")
+    assert b"training r" in os.read(reader, 1000)
+    os.close(reader)
+    assert child.end().status == 0
+    assert child.err == ""
+    check_sequence(shell, 12)
+
+
 def test_the_key_shows_nowhere(shell: Shell, mother: Nest, server: Server) -> None:
     words = ("train", str(shell.config()), "--base-url", server.url, "--log-level", "debug")
     child = mother.start(shell.folder, *words, TINKER_API_KEY=SECRET)
