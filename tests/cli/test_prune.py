@@ -147,6 +147,13 @@ def test_a_run_without_checkpoints_says_so(shell: Shell) -> None:
     assert "idle" in shell.tinkex("runs").out
 
 
+def test_a_finished_run_is_told_nothing(shell: Shell) -> None:
+    for command in ("stop", "pause", "unpause", "checkpoint-now"):
+        done = shell.tinkex(command, "r")
+        assert done.status == 1
+        assert done.err == "tinkex: the run 'r' is finished: there is nothing to tell it\n"
+
+
 def test_verify_resume_prints_three_lists_and_a_verdict(shell: Shell, url: str) -> None:
     done = shell.tinkex("verify-resume", "--base-url", url)
     assert done.status == 0, done
