@@ -75,7 +75,7 @@ def trainer_config(config: TrainConfig, kept: Kept, root: Path, url: str) -> Tra
             run=config.run_name,
             root=root,
             program=build_program(config, kept.tokenizer_id),
-            base_model=config.model.base_model,
+            base_model=config.model.base_model or kept.train["model"]["base_model"],
             lora=config.model.lora,
             service=service,
             checkpoints=config.checkpoints,

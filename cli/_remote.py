@@ -19,10 +19,11 @@ def tell_run(name: str, command: CommandName, root: Path | None, *, timeout: flo
     """
     folder = root_of(root)
     with open_store(folder) as store:
-        row_of(store, name)
+        status = row_of(store, name).status
         answer = command_run(store, name, command, timeout=timeout)
     if isinstance(answer, Err):
-        hint = f"; go on with it: {resume_command(name, folder)}" if answer.error.kind == "conflict" else ""
+        resumable = answer.error.kind == "conflict" and (status is None or status.state != "finished")
+        hint = f"; go on with it: {resume_command(name, folder)}" if resumable else ""
         raise Failure(f"{answer.error.message}{hint}")
     print(f"{name}: {_told(command, answer.value, resume_command(name, folder))}")
 

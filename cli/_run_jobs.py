@@ -17,6 +17,7 @@ from tinkex.cli._fail import BAD_INPUT, Failure
 from tinkex.cli._loss_plot import write_loss_plot
 from tinkex.cli._run_told import tell
 from tinkex.cli._watcher import Watcher
+from tinkex.cli._words import plural
 from tinkex.protocol import TinkexError
 
 
@@ -39,6 +40,8 @@ def run_jobs(jobs: Sequence[Job], *, style: Style, grace_seconds: float) -> int:
     except TinkexError as error:
         display.close()
         raise Failure(error.message) from error
+    for job in jobs:
+        display.say(_begins(job))
     watcher.start()
     try:
         outcomes = run_until_done(
@@ -60,6 +63,15 @@ def run_jobs(jobs: Sequence[Job], *, style: Style, grace_seconds: float) -> int:
     for job, outcome in zip(jobs, outcomes, strict=True):
         _tell(display, style, job, outcome)
     return exit_status(outcome.status for outcome in outcomes)
+
+
+def _begins(job: Job) -> str:
+    config = job.config
+    length = "" if config.program.updates is None else f", to {plural(config.program.updates, 'update')}"
+    return (
+        f"training {config.run}{length}: model {config.base_model} on {config.service.get('base_url')}, "
+        f"kept in {job.root / config.run}"
+    )
 
 
 def _leave_at_once() -> NoReturn:

@@ -62,7 +62,7 @@ class RunView:
 def tell_event(event: Mapping[str, Any]) -> str | None:
     """Return an event of a run's log as a sentence, None where it is told otherwise: an update."""
     update = count(event["update"]) if isinstance(event.get("update"), int) else "?"
-    reason = f": {event['reason']}" if event.get("reason") else ""
+    reason = f": {event['reason']}" if event.get("reason") not in _NO_REASONS else ""
     match event.get("kind"):
         case "began":
             return (
@@ -88,3 +88,7 @@ def tell_event(event: Mapping[str, Any]) -> str | None:
             return f"{event.get('state')} at update {update}{reason}"
         case _:
             return None
+
+
+_NO_REASONS: Final = (None, "", "started")
+"""Reasons that say no more than the event does."""

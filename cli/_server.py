@@ -100,15 +100,17 @@ def check_weights(url: str, path: str, *, allow_insecure: bool = False) -> None:
 
 
 @contextmanager
-def open_service(url: str, *, allow_insecure: bool = False) -> Generator[ServiceClientRef]:
-    """Give a service client for a block, which gives up after a few seconds where the server is not there.
+def open_service(
+    url: str, *, allow_insecure: bool = False, send_seconds: float = PROBE_SECONDS
+) -> Generator[ServiceClientRef]:
+    """Give a service client for a block, which gives up after ``send_seconds`` where the server is not there.
 
     Raises:
         Failure: the address or the key is wrong.
     """
     try:
         opened = ServiceClient.start(
-            base_url=url, allow_insecure=allow_insecure, send_timeout=PROBE_SECONDS, state_dir=""
+            base_url=url, allow_insecure=allow_insecure, send_timeout=send_seconds, state_dir=""
         )
     except TinkexError as wrong:
         raise Failure(wrong.message, BAD_INPUT) from wrong

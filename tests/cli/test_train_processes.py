@@ -166,7 +166,7 @@ def test_a_run_can_be_taken_over_and_the_one_that_lost_it_says_so(shell: Shell, 
     taker = mother.start(shell.folder, "resume", "r", "--take-over")
     taker.says("epoch 2 goes on from update")
     loser = child.end()
-    assert loser.status == 75, loser
+    assert loser.status == 1, loser
     assert "was taken over" in loser.lines[-1]
     taker.says("checkpoint: update")
     assert shell.tinkex("stop", "r").status == 0
@@ -180,6 +180,18 @@ def test_of_two_that_begin_a_run_at_once_one_does(shell: Shell, mother: Nest, se
     ends = sorted((child.end() for child in both), key=lambda done: done.status)
     assert [done.status for done in ends] == [0, 2], ends
     assert "tinkex resume r" in ends[1].err
+    check_sequence(shell, 12)
+
+
+def test_a_run_goes_on_when_nobody_reads_its_lines_any_more(shell: Shell, mother: Nest, server: Server) -> None:
+    os.mkfifo(shell.folder / "pipe")
+    reader = os.open(shell.folder / "pipe", os.O_RDWR)  # which waits for no writer
+    words = ("train", str(shell.config()), "--base-url", server.url)
+    child = mother.start(shell.folder, *words, out=shell.folder / "pipe")
+    assert b"training r" in os.read(reader, 1000)
+    os.close(reader)
+    assert child.end().status == 0
+    assert child.err == ""
     check_sequence(shell, 12)
 
 
