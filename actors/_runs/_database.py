@@ -141,7 +141,7 @@ class Database:
                 f"another process has held the run store {self.file} locked for {self._busy_seconds:g} s; if one that "
                 "uses it was stopped, continue or kill it",
                 kind="conflict",
-                category="user",
+                category="unknown",
                 data=data,
             )
         if code in _NOT_OURS:

@@ -62,6 +62,7 @@ class Opening:
         reason: str,
         options: ServiceOptions,
         taken: Callable[[Taken], None],
+        found: Callable[[Position], None],
         opened: Callable[[Opened], None],
         failed: Callable[[TinkexError], None],
         waits: Callable[[str | None], None],
@@ -77,6 +78,7 @@ class Opening:
         self._reason = reason
         self._options = options
         self._tell_taken = taken
+        self._tell_found = found
         self._opened = opened
         self._failed = failed
         self._waits = waits
@@ -93,14 +95,20 @@ class Opening:
         self._closed = True
 
     def take(self, held: int | None, rollback: Rollback | None) -> None:
-        """Take the run, and go on from there."""
+        """Take the run, and go on from there; a store that is locked for long is tried again."""
+        self._take = partial(self.take, held, rollback)
         self._ask("taken", self._journal, Take(self._reason, held=held, rollback=rollback), self._taken)
 
     def _taken(self, result: Result[Taken]) -> None:
-        if isinstance(result, Err):
-            self._fail(result.error)
-            return
-        self._run = result.value
+        match result:
+            case Err(error) if error.kind == "conflict" and not error.user_error:
+                self._later(error, self._take)
+                return
+            case Err(error):
+                self._fail(error)
+                return
+            case Ok(taken):
+                self._run = taken
         self.epoch = self._run.epoch
         self._tell_taken(self._run)
         self._sessions: list[SessionRow] = list(self._run.sessions)
@@ -183,6 +191,8 @@ class Opening:
         if self._run.latest is None:
             self._create_fresh()
             return
+        if self._candidates:
+            self._tell_found(Position.of(self._candidates[0]))
         self._restore()
 
     @property

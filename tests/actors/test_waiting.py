@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from tinkex.actors._runtime._waiting import PAUSES, Waiting, at_work, tell, waiting_as
+from tinkex.actors._runtime._waiting import LEAST_SECONDS, PAUSES, Waiting, at_work, tell, waiting_as
 from tinkex.actors._training._progress import PROGRESS_SECONDS, progress_seconds
 from tinkex.actors.testing import VirtualClock
 
@@ -55,7 +55,7 @@ def test_what_is_left_runs_out_while_it_works_and_stands_still_while_it_rests() 
     waiting.heard("running")
     clock.advance(6.0)
     assert waiting.overdue
-    assert waiting.left == pytest.approx(0.0)
+    assert waiting.left == LEAST_SECONDS
 
 
 def test_a_change_is_told_once_with_the_state_before() -> None:

@@ -180,7 +180,7 @@ def test_a_process_that_stands_still_in_mid_write_is_told_and_one_that_is_killed
                 blocked = RunStore(database, lambda: 0.0)
                 assert [run.epoch for run in blocked.runs()] == [0]  # readers are not held up
                 error = failure(blocked.take, RUN, reason="takeover")
-                assert (error.kind, error.category) == ("conflict", "user")
+                assert (error.kind, error.category) == ("conflict", "unknown")
                 assert "locked" in str(error)
                 blocked.close()
             finally:
