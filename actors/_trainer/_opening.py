@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinkex.actors._genserver._client import ClientActor
@@ -11,6 +10,7 @@ from tinkex.actors._runs._fingerprint import differences, refuse_resume, surroun
 from tinkex.actors._runs._rows import SessionRow, Taken
 from tinkex.actors._service._service_client import ServiceClient
 from tinkex.actors._service._settings import ServiceOptions
+from tinkex.actors._trainer._candidates import Candidates
 from tinkex.actors._trainer._config import TrainerConfig, lora_fingerprint
 from tinkex.actors._trainer._feeder import Describe, Outline
 from tinkex.actors._trainer._journal import (
@@ -25,8 +25,8 @@ from tinkex.actors._trainer._journal import (
     Take,
 )
 from tinkex.actors._trainer._position import Position, Terms
+from tinkex.actors._trainer._run_errors import lost_at_once, no_optimizer, nothing_left
 from tinkex.actors._trainer._training import program_failed
-from tinkex.actors._trainer._verdicts import loading_of
 from tinkex.protocol import Err, Manifest, Ok, Result, TinkexError, messages, validation
 from tinkex.protocol.replies import ActorStatus, FinishedSession, ServerCapabilities
 
@@ -86,7 +86,6 @@ class Opening:
         self._random = host.runtime.new_random()
         self._closed = False
         self._attempts = 0
-        self._failures: dict[str, int] = {}
         self._surroundings: dict[str, str] = {}
         self._base_model = config.base_model
 
@@ -180,19 +179,19 @@ class Opening:
         if isinstance(result, Err):
             self._fail(result.error)
             return
-        self._candidates: list[Manifest] = []
-        self._doubtful: list[Manifest] = []
+        whole: list[Manifest] = []
         for name, found in result.value:
             match found:
                 case Ok(manifest):
-                    self._candidates.append(manifest)
+                    whole.append(manifest)
                 case Err(error):
                     self._warn(error.message, manifest=name)
+        self._candidates = Candidates(whole)
         if self._run.latest is None:
             self._create_fresh()
             return
-        if self._candidates:
-            self._tell_found(Position.of(self._candidates[0]))
+        if whole:
+            self._tell_found(Position.of(whole[0]))
         self._restore()
 
     @property
@@ -204,12 +203,10 @@ class Opening:
         }
 
     def _restore(self) -> None:
-        if not self._candidates:
-            self._candidates, self._doubtful = self._doubtful, []
-        if not self._candidates:
+        manifest = self._candidates.first
+        if manifest is None:
             self._fail(nothing_left(self._config.run))
             return
-        manifest = self._candidates[0]
         differing = differences(manifest.fingerprint, self._fingerprint)
         if differing:
             self._fail(refuse_resume(manifest, differing))
@@ -233,30 +230,18 @@ class Opening:
             self._made(Position.of(manifest), result.value)
             return
         error = result.error
-        failures = self._failures[manifest.name] = self._failures.get(manifest.name, 0) + 1
-        match loading_of(error, failures):
+        follows = self._candidates.failed(error)
+        if follows == "older" or (follows == "again" and self._candidates.first is not manifest):
+            self._warn(f"{manifest.path} cannot be loaded: {error.message}", manifest=manifest.name)
+        match follows:
             case "again":
                 self._later(error, self._restore)
-            case "broken":
-                self._give_way(manifest, error)
+            case "older":
                 self._restore()
-            case "doubtful":
-                self._give_way(manifest, error)
-                self._doubtful = [*self._doubtful, manifest]
-                if self._candidates:
-                    self._restore()
-                else:  # none is known to be broken for good: the server may come to itself
-                    self._candidates, self._doubtful = self._doubtful, []
-                    self._failures.clear()
-                    self._later(error, self._restore)
             case "refuse":
                 self._fail(no_optimizer(manifest, error))
             case "fail":
                 self._fail(error)
-
-    def _give_way(self, manifest: Manifest, error: TinkexError) -> None:
-        self._warn(f"{manifest.path} cannot be loaded: {error.message}", manifest=manifest.name)
-        self._candidates.pop(0)
 
     def _create_fresh(self) -> None:
         weights = self._config.from_weights
@@ -340,7 +325,7 @@ class Opening:
         terms = Terms(
             self._config.run, self._run.epoch, self._run.lr_scale, self._fingerprint, dict(self._surroundings)
         )
-        lineage = [manifest.name for manifest in self._candidates]
+        lineage = self._candidates.names
         self._opened(Opened(client, begin, terms, self._outline, model_id, lineage, losses.value))
 
     # Asking
@@ -370,37 +355,3 @@ class Opening:
     def _fail(self, error: TinkexError) -> None:
         self._closed = True
         self._failed(error)
-
-
-def run_folder(config: TrainerConfig) -> Path:
-    """Return the folder of a run."""
-    return Path(config.root) / config.run
-
-
-def nothing_left(run: str) -> TinkexError:
-    """Build the refusal of a run none of whose checkpoints can be loaded."""
-    return TinkexError(
-        f"no checkpoint of the run {run!r} can be loaded, and it does not begin again by itself: "
-        "begin a new run, from the weights of one that you trust where there is any",
-        kind="resume_refused",
-        category="user",
-        data={"run": run, "problem": "missing"},
-    )
-
-
-def no_optimizer(manifest: Manifest, error: TinkexError) -> TinkexError:
-    """Build the refusal of a checkpoint without the optimizer's state."""
-    return TinkexError(
-        f"{manifest.path} has no optimizer state, so that going on from it would be another run ({error.message}); "
-        "begin a new run from its weights if that is wanted",
-        kind="resume_refused",
-        category="user",
-        data={"path": manifest.path, "problem": "optimizer"},
-    )
-
-
-def lost_at_once(status: ActorStatus) -> TinkexError:
-    """Build the error of a client that has no session any more."""
-    return TinkexError(
-        f"the new training client is {status.state}", kind="session_lost", category="server", data={"step": "create"}
-    )

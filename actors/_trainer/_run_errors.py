@@ -1,7 +1,8 @@
 """The errors of runs."""
 
 from tinkex.actors._genserver._watch import Down
-from tinkex.protocol import TinkexError
+from tinkex.protocol import Manifest, TinkexError
+from tinkex.protocol.replies import ActorStatus
 
 
 def not_now(run: str, state: str, what: str) -> TinkexError:
@@ -58,3 +59,32 @@ def journal_gone(run: str, down: Down) -> TinkexError:
 def ended(run: str, state: str) -> TinkexError:
     """Build the error of whoever waits for something of a run that has ended."""
     return TinkexError(f"the run {run!r} is {state}", kind="conflict", category="user", data={"run": run})
+
+
+def nothing_left(run: str) -> TinkexError:
+    """Build the refusal of a run none of whose checkpoints can be loaded."""
+    return TinkexError(
+        f"no checkpoint of the run {run!r} can be loaded, and it does not begin again by itself: "
+        "begin a new run, from the weights of one that you trust where there is any",
+        kind="resume_refused",
+        category="user",
+        data={"run": run, "problem": "missing"},
+    )
+
+
+def no_optimizer(manifest: Manifest, error: TinkexError) -> TinkexError:
+    """Build the refusal of a checkpoint without the optimizer's state."""
+    return TinkexError(
+        f"{manifest.path} has no optimizer state, so that going on from it would be another run ({error.message}); "
+        "begin a new run from its weights if that is wanted",
+        kind="resume_refused",
+        category="user",
+        data={"path": manifest.path, "problem": "optimizer"},
+    )
+
+
+def lost_at_once(status: ActorStatus) -> TinkexError:
+    """Build the error of a client that has no session any more."""
+    return TinkexError(
+        f"the new training client is {status.state}", kind="session_lost", category="server", data={"step": "create"}
+    )
