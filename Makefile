@@ -9,7 +9,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-engine chaos conformance crash faults faults-docs mutants proto soak clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-engine bench-trainer chaos conformance crash faults faults-docs mutants proto soak clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench-asyncio: install ## Measure an event loop's lag under thousands of awaits,
 
 bench-engine: install ## Measure the engine against peft's own loop in the same run (4 min); write docs/benchmarks.md
 	cd bench && ../$(BIN)/python -m engine_bench.run
+
+bench-trainer: install ## Measure a supervised run against a bare loop over the same client (10 min); write docs/benchmarks.md
+	cd bench && ../$(BIN)/python -m trainer_bench.run --json ../out/bench_trainer.json $(if $(UPDATES),--updates $(UPDATES))
 
 proto: ## Build the protobuf module from protocol/wire/_proto/tinkex_wire.proto
 	$(PYTHON) -m venv build/proto
