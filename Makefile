@@ -80,7 +80,7 @@ bench-asyncio: install ## Measure an event loop's lag under thousands of awaits,
 bench-engine: install ## Measure the engine against peft's own loop in the same run (4 min); write docs/benchmarks.md
 	cd bench && ../$(BIN)/python -m engine_bench.run
 
-bench-trainer: install ## Measure a supervised run against a bare loop over the same client (10 min); write docs/benchmarks.md
+bench-trainer: install ## Measure a supervised run against a bare loop over the same client (8 min); write docs/benchmarks.md
 	cd bench && ../$(BIN)/python -m trainer_bench.run --json ../out/bench_trainer.json $(if $(UPDATES),--updates $(UPDATES))
 
 proto: ## Build the protobuf module from protocol/wire/_proto/tinkex_wire.proto

@@ -171,14 +171,14 @@ def checkpoint_rows(found: dict[str, Any]) -> list[Row]:
             f"20 updates of {found['step'] * 1e3:g} ms and a save",
             _ms(statistics.median(found["with"])),
             f"{_ms(found['arithmetic']['with'])} by arithmetic",
-            f"{stall * 1e3:+.2f} ms, worst {max(late['with']) * 1e3:+.2f}",
+            f"{_more(stall)} ms, worst {_more(max(late['with']))}",
             f"at most 1 % of the save beyond it: {_verdict(met)}",
         ),
         Row(
             "the same without a save",
             _ms(statistics.median(found["without"])),
             f"{_ms(found['arithmetic']['without'])} by arithmetic",
-            f"{noise * 1e3:+.2f} ms, worst {max(late['without']) * 1e3:+.2f}",
+            f"{_more(noise)} ms, worst {_more(max(late['without']))}",
             "",
         ),
     ]
@@ -242,6 +242,10 @@ def _check(holds: bool, sentence: str) -> None:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.3f} ms" if seconds < 0.01 else f"{seconds * 1e3:.2f} ms"
+
+
+def _more(seconds: float) -> str:
+    return f"{round(seconds * 1e3, 2) + 0.0:+.2f}"
 
 
 def _verdict(met: bool) -> str:
