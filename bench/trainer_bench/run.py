@@ -81,7 +81,10 @@ def _rounded(value: Any) -> Any:
         return round(value, 6)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in cast("dict[str, Any]", value).items()}
-    return [_rounded(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+    if isinstance(value, list):
+        items: list[Any] = value
+        return [_rounded(item) for item in items]
+    return value
 
 
 def page(rows: list[Row], figures: dict[str, Any]) -> str:
