@@ -10,7 +10,7 @@ import platform
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from trainer_bench.measures import (
     TINY,
@@ -77,14 +77,15 @@ def short(figures: dict[str, Any]) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        items: list[Any] = value
-        return [_rounded(item) for item in items]
-    return value
+    match value:
+        case float():
+            return round(value, 6)
+        case {**pairs}:
+            return {key: _rounded(item) for key, item in pairs.items()}
+        case [*items]:
+            return [_rounded(item) for item in items]
+        case _:
+            return value
 
 
 def page(rows: list[Row], figures: dict[str, Any]) -> str:
