@@ -68,6 +68,8 @@ class Logged(NamedTuple):
     updates: list[int]
     """Of the committed sequence."""
     manifests: int
+    loss: float
+    """The sum of the logged losses."""
 
 
 def supervised(
@@ -96,8 +98,9 @@ def supervised(
             finally:
                 ref.stop()
         folder = RunFolder(Path(place), "bench")
-        updates = [record.update for record in committed_sequence(folder.events)]
-        return Logged(updates, len(folder.manifest_names()))
+        records = list(committed_sequence(folder.events))
+        loss = sum(record.loss_sum or 0.0 for record in records)
+        return Logged([record.update for record in records], len(folder.manifest_names()), loss)
 
 
 def bare(server: FakeServer, program: ReadyMade, depth: int) -> float:

@@ -108,9 +108,10 @@ def compare(setting: Setting, rounds: int) -> dict[str, Any]:
             if side == "supervised":
                 logged = supervised(server, program, setting.depth)
                 _check(logged.updates == list(range(1, updates + 1)), f"the log has the updates {logged.updates}")
+                total = logged.loss
             else:
                 total = bare(server, program, setting.depth)
-                _check(total == updates * server.loss, f"the losses of {updates} updates add up to {total}")
+            _check(total == updates * server.loss, f"the losses of {updates} updates add up to {total}")
             _check_order(server, updates)
             found[side]["wall"].append(marks.wall(begin, updates) / (updates - begin))
             found[side]["cpu"].append(marks.busy(begin, updates) / (updates - begin))

@@ -48,7 +48,7 @@ def test_both_sides_send_the_server_the_same_updates_in_order(tmp_path: Path) ->
     theirs, their_marks = server()
     total = bare(theirs, ReadyMade(12, 2, 16), 2)
     assert logged.updates == list(range(1, 13))
-    assert total == 12 * 0.5 * 16 * 2
+    assert total == logged.loss == 12 * 0.5 * 16 * 2
     assert (ours.steps, theirs.steps) == (12, 12)
     assert (ours.disorder, theirs.disorder) == ([], [])
     assert len(our_marks.ends) == len(their_marks.cpu) == 12
