@@ -18,8 +18,8 @@ def example_data() -> None:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another one makes other rows.")
 def reverse(path: Path, rows: int, seed: int) -> None:
     """Write prompts and completions of strings to be reversed, as JSONL."""
-    from tinkex.cli._fail import BAD_INPUT, Failure  # noqa: PLC0415 - each command loads what it needs only
-    from tinkex.cli._reverse_rows import write_reverse_rows  # noqa: PLC0415 - as above
+    from tinkex.cli._base._fail import BAD_INPUT, Failure  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._data._reverse_rows import write_reverse_rows  # noqa: PLC0415 - as above
     from tinkex.protocol import TinkexError  # noqa: PLC0415 - as above
 
     try:
@@ -55,7 +55,7 @@ def verify(
     It trains, saves and trains on, then trains the same on from the checkpoint, with its optimizer and without: on the
     data of CONFIG, or on a short text of its own. The status is 0 where the resume is as good as was asked for, else 1.
     """
-    from tinkex.cli._verify import Check, run_verify  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._jobs._verify import Check, run_verify  # noqa: PLC0415 - each command loads what it needs only
 
     return run_verify(Check(config, base_url, engine, before, after, tolerance), json=as_json)
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from tinkex.cli import main
 
-WORDS = ("_train", "_resume", "_remote", "_run_told", "_display_plain", "_display_json")
+WORDS = (
+    "_jobs._train",
+    "_jobs._resume",
+    "_jobs._remote",
+    "_shown._run_told",
+    "_shown._display_plain",
+    "_shown._display_json",
+)
 LIBRARIES = ("httpx", "numpy", "matplotlib.backends.backend_agg")
 LOADED = [importlib.import_module(name) for name in (*(f"tinkex.cli.{word}" for word in WORDS), *LIBRARIES)]
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tinkex.cli._display_json import JsonDisplay
-from tinkex.cli._display_live import LiveDisplay
-from tinkex.cli._display_plain import EVERY_SECONDS, PlainDisplay
-from tinkex.cli._endings import exit_status
-from tinkex.cli._loss_curve import MOST, LossCurve, draw_curve
-from tinkex.cli._loss_plot import MOST_POINTS, PlotPoints, draw_losses, thin
-from tinkex.cli._run_view import RunView, tell_event
-from tinkex.cli._words import span
+from tinkex.cli._base._words import span
+from tinkex.cli._jobs._endings import exit_status
+from tinkex.cli._shown._display_json import JsonDisplay
+from tinkex.cli._shown._display_live import LiveDisplay
+from tinkex.cli._shown._display_plain import EVERY_SECONDS, PlainDisplay
+from tinkex.cli._shown._loss_curve import MOST, LossCurve, draw_curve
+from tinkex.cli._shown._loss_plot import MOST_POINTS, PlotPoints, draw_losses, thin
+from tinkex.cli._shown._run_view import RunView, tell_event
 from tinkex.protocol import RunStatus
 
 LOSSES = st.floats(allow_nan=True, allow_infinity=True, width=32)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinkex.actors._programs._schedule import Schedule
-from tinkex.cli._train_config import KNOWN, TrainConfig, load_config
+from tinkex.cli._config._train_config import KNOWN, TrainConfig, load_config
 from tinkex.protocol import CheckpointPolicy, LoraConfig, TinkexError
 
 LEAST = '[data]\npath = "rows.jsonl"\n'

@@ -13,7 +13,7 @@ import pytest
 
 from support_shell import Child, Nest, Shell, nest
 from tinkex.actors import RunFolder, RunStore, committed_sequence
-from tinkex.cli._engine_process import _is_held
+from tinkex.cli._servers._engine_process import _is_held
 
 SECRET = "tml-planted-7d1f0c3a"
 LONG = {"passes": 100_000, "batch_size": 2}

@@ -9,8 +9,8 @@ from typing import Any
 import click
 import pytest
 
+from tinkex.cli._config._train_config import load_config
 from tinkex.cli._main import cli
-from tinkex.cli._train_config import load_config
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/guides/long_runs.md").read_text()
