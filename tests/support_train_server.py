@@ -52,8 +52,11 @@ class TrainServer(httpx.AsyncBaseTransport):
         self.renewed: list[str] = []
         self.struck: list[str] = []
         self.paused_until = 0.0
+        self.late_steps = 0.0
+        """Seconds by which the result of a step is later than that of what came behind it."""
         self._random = random.Random(self.faults.seed)
         self._made = 0
+        self._free = 0.0
         self._keyed: dict[str, httpx.Response] = {}
         self._answers: dict[tuple[str, int], str] = {}
         self._futures: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -156,7 +159,8 @@ class TrainServer(httpx.AsyncBaseTransport):
         if fail:
             response = self._future({"error": "out of memory", "category": "server"}, now)
         else:
-            response = self._future(self._do(path, body, self.models[model_id]), now)
+            late = self.late_steps if path == "/optim_step" else 0.0
+            response = self._future(self._do(path, body, self.models[model_id]), now, late)
         self._answers[model_id, body["seq_id"]] = response.json()["request_id"]
         return response
 
@@ -182,10 +186,10 @@ class TrainServer(httpx.AsyncBaseTransport):
         model.pending = (*model.pending, *rows)
         return {"metrics": {"loss:sum": loss}, "loss_fn_output_type": "t", "loss_fn_outputs": [{}] * len(data)}
 
-    def _future(self, result: dict[str, Any], now: float) -> httpx.Response:
+    def _future(self, result: dict[str, Any], now: float, late: float = 0.0) -> httpx.Response:
         request_id = f"r{len(self._futures)}"
-        before = max((due for due, _ in self._futures.values()), default=now)
-        self._futures[request_id] = (max(now, before) + self.seconds, result)
+        self._free = max(now, self._free) + self.seconds
+        self._futures[request_id] = (self._free + late, result)
         return _ok({"request_id": request_id})
 
     async def _result(self, request_id: str) -> httpx.Response:

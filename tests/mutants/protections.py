@@ -1,20 +1,7 @@
 """The protections that this project stands on, what each looks like in the code, and the test that misses it."""
 
-from typing import NamedTuple
-
-
-class Protection(NamedTuple):
-    """One line of code that keeps a promise."""
-
-    name: str
-    path: str
-    stands: str
-    """What is there, once."""
-    broken: str
-    """What takes its place."""
-    tests: tuple[str, ...]
-    """What must fail then: arguments of pytest."""
-
+from mutants.protection import Protection as Protection  # noqa: PLC0414 - for those who import it from here
+from mutants.trainer_protections import TRAINERS
 
 CREATIONS = "tests/actors/test_creations.py"
 SEQUENCE = "tests/actors/test_sequence.py"
@@ -279,32 +266,5 @@ PROTECTIONS = (
         "    passed = within",
         ("tests/protocol/test_resume_verdict.py", "-k", "nothing_is_shown"),
     ),
-    Protection(
-        "the sessions of earlier trainers are finished before a model is made",
-        "actors/_trainer/_opening.py",
-        "        if not self._sessions:\n",
-        "        if self._sessions is not None:\n",
-        ("tests/trainer/test_zombies.py",),
-    ),
-    Protection(
-        "what no checkpoint holds is bounded by the policy",
-        "actors/_trainer/_training.py",
-        "            if not self._saves.room(self.course.sent, self._depth):\n",
-        "            if self.closed:\n",
-        ("tests/trainer/test_trainer_at_risk.py",),
-    ),
-    Protection(
-        "a failure behind a takeover is told as the takeover",
-        "actors/_trainer/_running.py",
-        "            self._give_up(error)\n",
-        "            self.fail(error)\n",
-        ("tests/trainer/test_trainer_taken_over.py",),
-    ),
-    Protection(
-        "a manifest's cursor is that behind the last update that was sent",
-        "actors/_trainer/_training.py",
-        "        self._sent_cursor = prepared.cursor\n",
-        "        self._sent_cursor = self._next_cursor\n",
-        ("tests/chaos/test_chaos.py",),
-    ),
+    *TRAINERS,
 )

@@ -15,6 +15,7 @@ from support_train_server import Faults, TrainServer
 from support_trainer import Program, config, first_losses, sequence
 from tinkex.actors import Trainer, TrainerRef
 from tinkex.actors._runs._folder import RunFolder
+from tinkex.actors._runs._history import read_updates
 from tinkex.actors.testing import SeededScheduler
 from tinkex.protocol import CheckpointPolicy, RebuildPolicy, RetentionPolicy, messages
 
@@ -152,3 +153,20 @@ def test_two_trainers_of_one_run_end_with_one(tmp_path: Path, seed: int) -> None
         here.check(here.finish(second))
         error = first.ask(messages.WaitUntilDone(await_timeout=600.0))
         assert error.error.kind == "fenced"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_checkpoint_counts_only_once_the_results_of_its_updates_are_in_the_log(tmp_path: Path, seed: int) -> None:
+    """Whenever a trainer is killed: what a manifest holds was written down before it."""
+    with world(tmp_path, seed) as here:
+        here.server.late_steps = 0.7
+        folder = RunFolder(tmp_path / "runs", "r")
+        for kill in range(6):
+            ref = here.start(depth=2, checkpoints=CheckpointPolicy(every_updates=1))
+            here.run_for(1.0 + 0.23 * ((3 * seed + kill) % 9))
+            ref.kill()
+            logged = set(read_updates(folder.events))
+            for name in folder.manifest_names():
+                update = folder.read_manifest(name).update
+                assert set(range(1, update + 1)) <= logged, name
+        here.check(here.finish(here.start()))
