@@ -65,7 +65,12 @@ class TrainerConfig(Policy, frozen=True, kw_only=True):
                 f"program must be a TrainingProgram, not {type(program).__name__}: see its methods", field="program"
             ),
             check_optional(check_text, "base_model", self.base_model),
-            self.lora.check(),
+            *(
+                _check_type(name, getattr(self, name), kind)
+                for name, kind in _TYPES.items()
+                if name != "loss_guard" or self.loss_guard is not None
+            ),
+            *([self.lora.check()] if isinstance(cast("object", self.lora), LoraConfig) else []),
             check_whole("depth", self.depth, 1, MOST_DEPTH),
             None if self.from_weights is None else check_path("from_weights", self.from_weights, "weights"),
         )
@@ -73,6 +78,25 @@ class TrainerConfig(Policy, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         # The service's options may hold a key.
         return f"TrainerConfig(run={self.run!r}, root={os.fspath(self.root)!r}, program={type(self.program).__name__})"
+
+
+_TYPES: Final[Mapping[str, type[Any]]] = {
+    "lora": LoraConfig,
+    "service": Mapping,
+    "checkpoints": CheckpointPolicy,
+    "retention": RetentionPolicy,
+    "watchdog": WatchdogPolicy,
+    "rebuild": RebuildPolicy,
+    "loss_guard": LossGuard,
+    "settings": Mapping,
+}
+
+
+def _check_type(name: str, value: object, kind: type[Any]) -> TinkexError | None:
+    # What a service is given may hold a key, and is not shown.
+    if isinstance(value, kind):
+        return None
+    return validation(f"{name} must be a {kind.__name__}, not {type(value).__name__}", field=name)
 
 
 def lora_fingerprint(lora: LoraConfig) -> str:

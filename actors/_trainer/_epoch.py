@@ -68,6 +68,8 @@ class Epoch:
         self._config = config
         self._watchdog = watchdog
         self._tell = tell
+        self._pauses: set[tuple[str, int | None]] = set()
+        """Requests that the server pauses."""
         self.saves: Final = Saves(
             host,
             opened.client,
@@ -122,24 +124,34 @@ class Epoch:
     def release(self) -> None:
         """Go on after ``hold``."""
         self.training.held = False
-        self.meter.go_on(self._host.runtime.clock.monotonic())
+        if not self._pauses:
+            self.meter.go_on(self._host.runtime.clock.monotonic())
         self.training.go_on()
 
     def end(self) -> None:
-        """Save what was sent, where the policy wants it, and settle."""
+        """Save what was sent, whatever the policy, and settle."""
         self.training.ending = True
+        self.saves.ending = True
         self.hold()
 
-    def queue_changed(self, change: QueueStateChange) -> None:
-        """Take a pause by the server for what it is, and for a reason to save."""
+    def queue_changed(self, change: QueueStateChange, *, held: bool) -> bool:
+        """Take a pause by the server for what it is, and for a reason to save; return whether it pauses any request.
+
+        ``held`` is whether the user's own pause goes on whatever the server does.
+        """
         now = self._host.runtime.clock.monotonic()
+        request = change.operation, change.seq_id
         if change.state == "active":
-            self.meter.go_on(now)
-            return
+            self._pauses.discard(request)
+            if not self._pauses and not held:
+                self.meter.go_on(now)
+            return bool(self._pauses)
+        self._pauses.add(request)
         self.meter.pause(now)
         if self._config.checkpoints.on_pause:
             self.saves.due.demand(self.training.course.sent)
             self.go_on()
+        return True
 
     def close(self, error: TinkexError) -> Pending[bool]:
         """End it at once; return the end of its service, which gives back what was held on the server."""

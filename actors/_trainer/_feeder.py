@@ -1,14 +1,15 @@
 """The feeder: the one thread on which a training program's methods run."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
-
-import msgspec
 
 from tinkex.actors._genserver._dispatch import on
 from tinkex.actors._genserver._genserver import GenServer
 from tinkex.actors._programs._program import Batch, TrainingProgram
+from tinkex.actors._runs._plain import plain
 from tinkex.protocol import AdamParams, Datum, Err, Ok, Request, Result, TinkexError
+from tinkex.protocol._checks import shown
 
 
 class Outline(NamedTuple):
@@ -72,6 +73,9 @@ class Feeder(GenServer[Any]):
         fingerprint = dict(program.fingerprint())
         if not all(isinstance(item, str) for pair in cast("Any", fingerprint).items() for item in pair):
             return Err(_wrong("fingerprint() must be a mapping of text to text"))
+        wrong = _wrong_outline(program.loss_fn, program.loss_fn_config, program.updates)
+        if wrong is not None:
+            return Err(wrong)
         cursor = _plain(program.first_cursor())
         if isinstance(cursor, Err):
             return cursor
@@ -82,7 +86,8 @@ class Feeder(GenServer[Any]):
         stop = message.judged is not None and bool(self._program.finished(*message.judged))
         if not message.wanted:
             return Ok(Fed(stop, None))
-        batch = cast("object", self._program.batch(message.cursor))
+        # A copy: a program may move the cursor that it is given, and the one that was sent is a checkpoint's.
+        batch = cast("object", self._program.batch(plain(message.cursor)))
         if batch is None:
             return Ok(Fed(stop, None, ended=True))
         if not isinstance(batch, Batch):
@@ -95,17 +100,38 @@ class Feeder(GenServer[Any]):
         cursor = _plain(batch.cursor)
         if isinstance(cursor, Err):
             return cursor
+        rows = _rows(batch.rows)
+        if isinstance(rows, Err):
+            return rows
         tokens = sum(datum.model_input.length for micro in batch.micro_batches for datum in micro)
         weight = _weight(batch.micro_batches)
-        return Ok(Fed(stop, Prepared(batch.micro_batches, adam, cursor.value, batch.rows, tokens, weight)))
+        return Ok(Fed(stop, Prepared(batch.micro_batches, adam, cursor.value, rows.value, tokens, weight)))
 
 
 def _plain(cursor: Any) -> Result[Any]:
     """Return ``cursor`` as a resumed run will see it: a run that is not killed must see no other."""
     try:
-        return Ok(msgspec.json.decode(msgspec.json.encode(cursor)))
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        return Err(_wrong(f"a cursor must be plain JSON values: {error}"))
+        return Ok(plain(cursor, "cursor"))
+    except TinkexError as error:
+        return Err(_wrong(error.message))
+
+
+def _rows(rows: Any) -> Result[list[int | str]]:
+    """Return ``rows`` as the log takes them; those of NumPy are whole numbers too."""
+    try:
+        return Ok([row if isinstance(row, str) else operator.index(row) for row in rows])
+    except TypeError as error:
+        return Err(_wrong(f"rows must be a list of whole numbers or text: {error}"))
+
+
+def _wrong_outline(loss_fn: object, loss_fn_config: object, updates: object) -> TinkexError | None:
+    if not isinstance(loss_fn, str):
+        return _wrong(f"loss_fn must be text, not {shown(loss_fn)}")
+    if loss_fn_config is not None and not isinstance(loss_fn_config, Mapping):
+        return _wrong(f"loss_fn_config must be a mapping of text to numbers, or None, not {shown(loss_fn_config)}")
+    if updates is not None and (not isinstance(updates, int) or isinstance(updates, bool) or updates < 0):
+        return _wrong(f"updates must be a whole number of at least 0, or None, not {shown(updates)}")
+    return None
 
 
 def _weight(micro_batches: Sequence[Sequence[Datum]]) -> float | None:

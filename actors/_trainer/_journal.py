@@ -81,7 +81,10 @@ class Commit(Request[str], frozen=True):
 
 
 class Beat(Request[list[Command]], frozen=True):
-    """Report the status; answered with what other processes have asked of the run."""
+    """Report the status; answered with what other processes have asked of the run.
+
+    Where a record of the run's log was lost, that is the answer: ``Err`` whose ``data`` has ``log``.
+    """
 
     status: RunStatus
 
@@ -182,6 +185,7 @@ class Journal(GenServer[Any]):
         )
         if self._log is not None:
             self._log.close()
+            self._log = None
         self._taken = taken
         self._lost = None
         self._log = EventLog.open(self._folder.events, taken.epoch)
@@ -256,6 +260,8 @@ class Journal(GenServer[Any]):
 
     @on(Beat)
     def _on_beat(self, message: Beat) -> Result[list[Command]]:
+        if self._taken is None or self._lost is not None:
+            return Ok([]) if self._lost is None else Err(self._lost)
         reported = self._fenced(lambda: self._store.report(self._run, self._epoch, message.status))
         return reported if isinstance(reported, Err) else _tried(lambda: self._store.inbox(self._run))
 
@@ -312,7 +318,7 @@ class Journal(GenServer[Any]):
         try:
             self._log.append({**record, "at": record.get("at", self.runtime.clock.time()), "epoch": self._epoch})
         except TinkexError as error:
-            self._lost = error
+            self._lost = log_lost(error)
             raise
 
     def _fenced(self, write: Callable[[], bool]) -> Result[None]:
@@ -327,6 +333,11 @@ def _tried(work: Callable[[], T]) -> Result[T]:
         return Ok(work())
     except TinkexError as error:
         return Err(error)
+
+
+def log_lost(error: TinkexError) -> TinkexError:
+    """Build the error of a run whose log lacks a record: nothing that it trains from then on can be committed."""
+    return TinkexError(error.message, kind=error.kind, category=error.category, data={**error.data, "log": "lost"})
 
 
 def fenced(run: str, epoch: int) -> TinkexError:

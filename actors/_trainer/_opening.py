@@ -25,10 +25,10 @@ from tinkex.actors._trainer._journal import (
     Take,
 )
 from tinkex.actors._trainer._position import Position, Terms
-from tinkex.actors._trainer._run_errors import lost_at_once, no_optimizer, nothing_left
+from tinkex.actors._trainer._run_errors import lost_at_once, no_optimizer, nothing_left, other_weights
 from tinkex.actors._trainer._training import program_failed
 from tinkex.protocol import Err, Manifest, Ok, Result, TinkexError, messages, validation
-from tinkex.protocol.replies import ActorStatus, FinishedSession, ServerCapabilities
+from tinkex.protocol.replies import ActorStatus, CheckpointInfo, FinishedSession, ServerCapabilities
 
 
 class Opened(NamedTuple):
@@ -187,12 +187,14 @@ class Opening:
                 case Err(error):
                     self._warn(error.message, manifest=name)
         self._candidates = Candidates(whole)
-        if self._run.latest is None:
-            self._create_fresh()
-            return
         if whole:
             self._tell_found(Position.of(whole[0]))
-        self._restore()
+        if self._run.latest is not None:
+            self._restore()
+        elif self._config.from_weights is None:
+            self._create_fresh()
+        else:
+            self._look_at_weights(self._config.from_weights)
 
     @property
     def _fingerprint(self) -> dict[str, str]:
@@ -242,6 +244,22 @@ class Opening:
                 self._fail(no_optimizer(manifest, error))
             case "fail":
                 self._fail(error)
+
+    def _look_at_weights(self, path: str) -> None:
+        self._ask_server("weights looked at", messages.GetCheckpointInfo(path), partial(self._looked_at_weights, path))
+
+    def _looked_at_weights(self, path: str, result: Result[CheckpointInfo]) -> None:
+        match result:
+            case Err(error) if error.user_error:
+                self._fail(error)
+            case Err(error):
+                self._later(error, partial(self._look_at_weights, path))
+            case Ok(info):
+                wrong = other_weights(info, self._base_model or "", self._config.lora.rank)
+                if wrong is not None:
+                    self._fail(wrong)
+                else:
+                    self._create_fresh()
 
     def _create_fresh(self) -> None:
         weights = self._config.from_weights
@@ -340,6 +358,9 @@ class Opening:
         self._ask(label, self.service, message, then)
 
     def _later(self, error: TinkexError, again: Callable[[], None]) -> None:
+        if self.service is None or not self.service.is_alive():
+            self._fail(error)  # nobody would ever answer: another epoch has another service
+            return
         self._attempts += 1
         policy = self._config.rebuild
         bound = min(policy.backoff_seconds * 2.0 ** min(self._attempts, 32), policy.max_backoff_seconds)

@@ -27,15 +27,15 @@ class Rounds:
         *,
         status: Callable[[], RunStatus],
         budget: Callable[[Phase], float],
-        fenced: Callable[[TinkexError], None],
+        over: Callable[[TinkexError], None],
         log: Any,
     ) -> None:
-        """Begin with nothing to look after."""
+        """Begin with nothing to look after; ``over`` is told why nothing can be written down any more."""
         self._host = host
         self._status = status
         self._budget = budget
         self._pulse = pulse_file()
-        self._fenced = fenced
+        self._over = over
         self._log = log
         self._journal: GenRef[Any] | None = None
         self._beating = False
@@ -43,8 +43,13 @@ class Rounds:
 
     def begin(self, journal: GenRef[Any]) -> None:
         """Set out."""
-        self._journal = journal
+        self.use(journal)
         self._tick()
+
+    def use(self, journal: GenRef[Any]) -> None:
+        """Report to ``journal`` from now on."""
+        self._journal = journal
+        self._beating = False
 
     def _tick(self) -> None:
         self._host.run_after("beat", BEAT_SECONDS, self._tick)
@@ -74,8 +79,8 @@ class Rounds:
     def _beaten(self, result: Result[list[Command]]) -> None:
         self._beating = False
         match result:
-            case Err(error) if error.kind == "fenced":
-                self._fenced(error)
+            case Err(error) if error.kind == "fenced" or "log" in error.data:
+                self._over(error)
             case Err(error):
                 self._log.warning("status not written", error=error.message)
             case Ok(commands):

@@ -1,8 +1,8 @@
 """The errors of runs."""
 
 from tinkex.actors._genserver._watch import Down
-from tinkex.protocol import Manifest, TinkexError
-from tinkex.protocol.replies import ActorStatus
+from tinkex.protocol import Manifest, TinkexError, validation
+from tinkex.protocol.replies import ActorStatus, CheckpointInfo
 
 
 def not_now(run: str, state: str, what: str) -> TinkexError:
@@ -88,3 +88,20 @@ def lost_at_once(status: ActorStatus) -> TinkexError:
     return TinkexError(
         f"the new training client is {status.state}", kind="session_lost", category="server", data={"step": "create"}
     )
+
+
+def other_weights(info: CheckpointInfo, base_model: str, rank: int) -> TinkexError | None:
+    """Return why weights are not of the adapter that a run is to train; None where they are, or nobody tells."""
+    if info.base_model != base_model:
+        return validation(
+            f"{info.path} is of the base model {info.base_model!r}, and the run of {base_model!r}: pass its base_model",
+            field="base_model",
+            path=info.path,
+        )
+    if info.lora_rank not in (None, rank):
+        return validation(
+            f"{info.path} is of an adapter of rank {info.lora_rank}, and the run of rank {rank}: pass lora of its rank",
+            field="lora",
+            path=info.path,
+        )
+    return None

@@ -62,7 +62,7 @@ class Running:
         self._host = host
         self._config = config
         self._board = board
-        self._journal = journal
+        self.journal = journal
         self._changed = changed
         self._paused = paused
         self._ended = ended
@@ -71,6 +71,8 @@ class Running:
         self._retired: Pending[bool] | None = None
         """The end of the service that was given up last."""
         self._waiting_for: object = None
+        self._source: object = None
+        """Stands for the service of the present epoch."""
         self.watchdog: Final = Watchdog(config.watchdog)
         self._losses = LossWatch(config.loss_guard) if config.loss_guard is not None else None
 
@@ -79,13 +81,14 @@ class Running:
     def begin(self, reason: str, *, held: int | None = None, rollback: Rollback | None = None) -> None:
         """Open an epoch; ``held`` is the one that must still be the run's, None takes it from whoever has it."""
         self._board.error = None
+        self._waiting_for = None
         self.enter("restoring", reason if reason != "started" else None)
         if self.feeder is None or not self.feeder.is_alive():
             self.feeder = Feeder.start(self._config.program)
         self._opening = Opening(
             self._host,
             self._config,
-            self._journal,
+            self.journal,
             self.feeder,
             reason=reason,
             options=self._service_options(),
@@ -100,10 +103,11 @@ class Running:
 
     def _service_options(self) -> ServiceOptions:
         given = cast("Any", dict(self._config.service))
+        source = self._source = object()
         users: Callable[[QueueStateChange], Any] | None = given.get("on_queue_state_change")
 
         def told(change: QueueStateChange) -> None:
-            self._host.run_soon("queue state", partial(self._queue_changed, change))
+            self._host.run_soon("queue state", partial(self._queue_changed, source, change))
             if users is not None:
                 users(change)
 
@@ -126,7 +130,7 @@ class Running:
             self._host,
             opened,
             opening.service,
-            self._journal,
+            self.journal,
             self.feeder,
             self._config,
             self.watchdog,
@@ -172,13 +176,17 @@ class Running:
         self._board.committed(manifest)
         self._log.info("checkpoint committed", update=manifest.update, path=manifest.path, seconds=seconds)
 
-    def _queue_changed(self, change: QueueStateChange) -> None:
-        if self.epoch is None or self._board.state not in ("training", "stopping"):
+    def _queue_changed(self, source: object, change: QueueStateChange) -> None:
+        if source is not self._source:
+            return  # of an epoch that is over
+        if self.epoch is None:
+            return
+        paused = self.epoch.queue_changed(change, held=self._board.state == "paused")
+        if self._board.state not in ("training", "stopping") or (paused and change.state == "active"):
             return
         if change.state not in ("active", self._board.waiting):
             self.note({"kind": "paused", "by": change.state, "reason": change.reason, "update": self._board.update})
         self._board.waits(None if change.state == "active" else change.state, change.reason)
-        self.epoch.queue_changed(change)
 
     def _slow_program(self, why: str | None) -> None:
         self._board.reason = why
@@ -207,25 +215,31 @@ class Running:
     def _epoch_failed(self, error: TinkexError, what: str) -> None:
         self._log.warning("run interrupted", at=what, kind=error.kind, error=error.message)
         if self._board.state == "stopping":
-            self._end("stopped")
+            self._give_up(error, partial(self._end, "stopped"))
         elif meaning_of(error) == "fail":
-            self._give_up(error)
+            self._give_up(error, partial(self.fail, error))
         else:
             self._rebuild(f"{what} failed: {error.message}", error)
 
-    def _give_up(self, error: TinkexError) -> None:
-        """Fail; where the run was taken over meanwhile, that is why, whatever a server says of its ended session."""
+    def _give_up(self, error: TinkexError, end: Callable[[], None]) -> None:
+        """End; where the run was taken over meanwhile, that is why, whatever a server says of its ended session."""
         self._board.settle(self.epoch)
         held = self.close(error)
-        if error.kind == "fenced" or held is None or not self._journal.is_alive():
+        if error.kind == "fenced":
             self.fail(error)
-            return
-        report = Beat(self._board.status(None))
-        self._host.run_when("still mine", self._journal.ask(report, block=False), partial(self._gave_up, error))
+        elif held is None or not self.journal.is_alive():
+            end()
+        else:
+            report = Beat(self._board.status(None))
+            self._host.run_when("still mine", self.journal.ask(report, block=False), partial(self._gave_up, end))
 
-    def _gave_up(self, error: TinkexError, result: Result[Any]) -> None:
-        if self._board.state not in ENDED:
-            self.fail(result.error if isinstance(result, Err) and result.error.kind == "fenced" else error)
+    def _gave_up(self, end: Callable[[], None], result: Result[Any]) -> None:
+        if self._board.state in ENDED:
+            return
+        if isinstance(result, Err) and result.error.kind == "fenced":
+            self.fail(result.error)
+        else:
+            end()
 
     def _stuck(self, error: TinkexError, why: str) -> None:
         self._log.warning("run stuck", reason=why)
@@ -244,6 +258,9 @@ class Running:
     def _roll_back(self, update: int, why: str) -> None:
         guard, board, epoch = self._config.loss_guard, self._board, self.epoch
         if guard is None or epoch is None:
+            return
+        if board.state == "stopping":
+            self._end("stopped")  # the next trainer meets it again, and goes back then
             return
         error = bad_loss(self._config.run, board.rollbacks, why)
         if board.rollbacks >= guard.max_rollbacks:
@@ -279,9 +296,10 @@ class Running:
         self._paused(error)
         return held
 
-    def fenced(self, error: TinkexError) -> None:
-        """End: the run is another trainer's."""
-        if self._board.state not in ENDED:
+    def over(self, error: TinkexError) -> None:
+        """End: the run is another trainer's, or cannot be written down any more."""
+        taken = self.epoch is not None or (self._opening is not None and self._opening.epoch > 0)
+        if taken and self._board.state not in ENDED:  # else it is said of an epoch that is over
             self.fail(error)
 
     def fail(self, error: TinkexError) -> None:
@@ -323,7 +341,7 @@ class Running:
     def note(self, record: dict[str, Any]) -> None:
         """Append a record to the run's log."""
         try:
-            self._journal.tell(Note(record))
+            self.journal.tell(Note(record))
         except pykka.ActorDeadError:
             self._log.warning("journal down", record=record.get("kind"))
 

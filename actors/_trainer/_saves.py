@@ -121,6 +121,8 @@ class Saves:
         self.problem: str | None = None
         """Why the last save failed, until one succeeds."""
         self.closed = False
+        self.ending = False
+        """Whether the run stops behind what is saved now, and without it after ``MOST_FAILURES``."""
         self._host = host
         self._client = client
         self._service = service
@@ -137,6 +139,8 @@ class Saves:
         self._waiting: list[Waiter] = []
         self._failures = 0
         self._retrying = False
+        self._tries = 0, 0
+        """The update of the last save that was sent, and how many there were of it before."""
         self._measured: tuple[int, Measured] | None = None
         """The last update whose results were read."""
 
@@ -185,12 +189,19 @@ class Saves:
         self._open.append(save)
         self.due.sent(update, now)
         message = messages.SaveState(
-            manifest_name(self._terms.epoch, update),
+            self._name(update),
             ttl_seconds=self._policy.ttl_seconds,
             user_metadata={"tinkex.run": self._terms.run, "tinkex.update": str(update)},
         )
         self._host.run_when("saved", self._client.ask(message, block=False), partial(self._saved, save))
         return True
+
+    def _name(self, update: int) -> str:
+        """Return a name on the server: another one each time, since of a save that failed it may have the first."""
+        last, before = self._tries
+        self._tries = update, before + 1 if last == update else 0
+        name = manifest_name(self._terms.epoch, update)
+        return name if self._tries[1] == 0 else f"{name}-{self._tries[1] + 1}"
 
     def measured(self, update: int, measured: Measured) -> None:
         """Note what ``update`` measured: its results were read."""
@@ -266,18 +277,23 @@ class Saves:
         self._open.remove(save)
         for waiter in save.waiters:
             waiter(Err(error))
-        if self._failures >= MOST_FAILURES and meaning_of(error) == "fail":
+        if self._failures >= MOST_FAILURES and (self.ending or meaning_of(error) == "fail"):
             self._failed(error, f"the save of update {save.update}")
             return
         self._retrying = True
-        self._host.run_after("save again", RETRY_SECONDS * min(self._failures, 12), self._again)
+        seconds = RETRY_SECONDS * min(self._failures, 12)
+        self._host.run_after("save again", seconds, partial(self._again, save.update))
+        self._commit_next()
         self._changed()
 
-    def _again(self) -> None:
-        if not self.closed:
-            self._retrying = False
+    def _again(self, update: int) -> None:
+        if self.closed:
+            return
+        self._retrying = False
+        later = max([save.update for save in self._open], default=0)
+        if max(later, self.durable.update if self.durable is not None else 0) < update:
             self.due.failed()
-            self._changed()
+        self._changed()
 
     def _commit_next(self) -> None:
         """Commit the oldest, if all is known of it."""

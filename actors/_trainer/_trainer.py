@@ -51,7 +51,7 @@ class Trainer(ClientActor[TrainerProxy]):
         self._board = Board(config.run, self.runtime.clock.time)
         self._journal: GenRef[Any] | None = None
         self._run: Running | None = None
-        self._rounds = Rounds(self, status=self.run_status, budget=self._budget, fenced=self._fenced, log=self._log)
+        self._rounds = Rounds(self, status=self.run_status, budget=self._budget, over=self._over, log=self._log)
         self._pausing: list[Call] = []
         self._stopping: list[Call] = []
         self._awaiting: list[Call] = []
@@ -76,21 +76,26 @@ class Trainer(ClientActor[TrainerProxy]):
 
     def on_start(self) -> None:
         """Open the run's journal and begin."""
-        self._journal = Journal.start(Path(self._config.root), self._config.run, self._config.settings)
-        self._journal.monitor(lambda down: self.run_soon("journal down", partial(self._journal_down, down)))
+        journal = self._start_journal()
         self._run = Running(
             self,
             self._config,
             self._board,
-            self._journal,
+            journal,
             changed=self._rounds.beat,
             paused=self._paused,
             ended=self._ended,
             log=self._log,
         )
-        self._rounds.begin(self._journal)
+        self._rounds.begin(journal)
         if self._wants_start:
             self._run.begin("started")
+
+    def _start_journal(self) -> GenRef[Any]:
+        journal = Journal.start(Path(self._config.root), self._config.run, self._config.settings)
+        journal.monitor(lambda down: self.run_soon("journal down", partial(self._journal_down, journal, down)))
+        self._journal = journal
+        return journal
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
 
@@ -140,6 +145,14 @@ class Trainer(ClientActor[TrainerProxy]):
     def _on_start_run(self, _message: messages.Start) -> Result[RunStatus]:
         run = self._running()
         if self._board.state in ENDED:
+            if self._board.state != "idle":
+                self._tell_ended()  # those who ask how it ended mean the end that there was
+            if self._journal is None or not self._journal.is_alive():
+                try:
+                    run.journal = self._start_journal()
+                except TinkexError as error:
+                    return Err(error)
+                self._rounds.use(run.journal)
             run.patience.renew()
             run.begin("started")
         return Ok(self.run_status())
@@ -223,21 +236,24 @@ class Trainer(ClientActor[TrainerProxy]):
     def _paused(self, error: TinkexError | None) -> None:
         self._answer(self._pausing, Ok(self.run_status()) if error is None else Err(error))
 
-    def _fenced(self, error: TinkexError) -> None:
-        self._running().fenced(error)
+    def _over(self, error: TinkexError) -> None:
+        self._running().over(error)
 
-    def _journal_down(self, down: Down) -> None:
-        if self._board.state not in ENDED:
+    def _journal_down(self, journal: GenRef[Any], down: Down) -> None:
+        if journal is self._journal and self._board.state not in ENDED:
             self._running().fail(journal_gone(self._config.run, down))
 
     def _ended(self) -> None:
         if self._board.state not in ENDED:
             return  # started again meanwhile
+        self._tell_ended()
+        if self.stop_seconds() != float("inf"):
+            self._stop_children()
+
+    def _tell_ended(self) -> None:
         error = self._board.error
         self._answer(self._stopping, Ok(self._stopped_run()))
         self._answer(self._awaiting, Ok(self._stopped_run()) if error is None else Err(error))
-        if self.stop_seconds() != float("inf"):
-            self._stop_children()
 
     # Ending
 

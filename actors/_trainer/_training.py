@@ -263,13 +263,13 @@ class Training:
         if self.closed or not (self.held or self.course.over) or self._updates:
             return
         durable = self._saves.durable
-        wants_save = self._save_at_end and (self.ending or self.course.over)
+        wants_save = self.ending or (self._save_at_end and self.course.over)
         if wants_save and self.course.sent > 0 and (durable is None or durable.update != self.course.sent):
             if self._saves.idle:
                 self._saves.due.demand(self.course.sent)
                 self._saves.send_if_due(self.course.sent, self._sent_cursor)
             return
-        if self._saves.idle:
+        if self._saves.idle or (self.held and not self.ending and not self.course.over):
             self._tell.settled()
 
 

@@ -91,10 +91,13 @@ class Vigil:
     def _looked(self, result: Result[ActorStatus]) -> None:
         self._asked_at = None
         subject = self._subject
-        if self._over or isinstance(result, Err) or subject.meter.paused or subject.training.held:
+        if self._over or isinstance(result, Err) or subject.meter.paused:
             return
-        phase: Phase = "batch" if subject.training.feeding and not subject.training.busy else "update"
-        seconds = subject.meter.since_progress(self._host.runtime.clock.monotonic())
+        busy = subject.training.busy
+        phase: Phase = "batch" if subject.training.feeding and not busy else "update"
+        # One that sends no further update makes no progress once those on their way are done; its save still may hang.
+        waits = subject.training.held and not busy
+        seconds = 0.0 if waits else subject.meter.since_progress(self._host.runtime.clock.monotonic())
         stall = self._watchdog.judge(phase, seconds, result.value.operations)
         slow = stall.why if stall is not None and stall.phase == "batch" else None
         if slow != self._slow:

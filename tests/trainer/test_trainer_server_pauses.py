@@ -1,0 +1,86 @@
+"""Pauses by the server belong to the epoch that they paused."""
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support_clients import Faults
+from support_engine_url import engine_url
+from support_trainer import Gate, Program, config, trainer, until
+from tinkex.actors._trainer._running import Running
+from tinkex.actors._trainer._trainer_proxy import TrainerRef
+from tinkex.protocol import CheckpointPolicy, QueueStateChange, RunStatus, messages
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with engine_url(tmp_path_factory.mktemp("engine")) as address:
+        yield address
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[QueueStateChange], None]]:
+    """What each epoch's service tells of pauses by."""
+    callbacks: list[Callable[[QueueStateChange], None]] = []
+    options = Running._service_options
+
+    def record(self: Running) -> Any:
+        made: Any = options(self)
+        callbacks.append(made["on_queue_state_change"])
+        return made
+
+    monkeypatch.setattr(Running, "_service_options", record)
+    return callbacks
+
+
+def how(ref: TrainerRef) -> RunStatus:
+    run = ref.ask(messages.Status()).unwrap().run
+    assert run is not None
+    return run
+
+
+def change(state: Any) -> QueueStateChange:
+    return QueueStateChange(state, "active", "optim_step", "urn", "m", reason="full")
+
+
+def test_what_the_client_of_an_earlier_epoch_still_tells_pauses_no_later_one(
+    url: str, tmp_path: Path, told: list[Callable[[QueueStateChange], None]]
+) -> None:
+    lost: list[int] = []
+
+    def rule(request: httpx.Request, count: int) -> httpx.Response | None:
+        if request.url.path.endswith("/optim_step") and not lost:
+            lost.append(count)
+            return httpx.Response(410, json={"detail": "this session is gone"})
+        return None
+
+    gate = Gate(5)
+    with trainer(config(tmp_path, url, Program(gate=gate)), Faults(rule)) as ref:
+        assert gate.reached.wait(30.0)
+        until(ref, lambda run: run.epoch == 2 and run.update >= 3)
+        told[0](change("paused_capacity"))
+        assert how(ref).waiting is None
+        told[1](change("paused_capacity"))
+        until(ref, lambda run: run.waiting == "paused_capacity")
+        told[0](change("active"))
+        assert how(ref).waiting == "paused_capacity"
+        gate.open.set()
+        assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
+
+
+def test_a_pause_by_the_server_brings_a_save_and_one_after_the_end_is_passed_over(
+    url: str, tmp_path: Path, told: list[Callable[[QueueStateChange], None]]
+) -> None:
+    gate = Gate(4)
+    policy = CheckpointPolicy(every_updates=None)
+    with trainer(config(tmp_path, url, Program(gate=gate), checkpoints=policy)) as ref:
+        assert gate.reached.wait(30.0)
+        told[0](change("paused_capacity"))
+        until(ref, lambda run: run.durable_update is not None)
+        gate.open.set()
+        assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
+        told[0](change("paused_billing"))
+        assert how(ref).state == "finished"
