@@ -9,10 +9,10 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-engine chaos conformance crash faults faults-docs long-run mutants proto soak clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-engine bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
 
 help: ## Show what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## Make .venv with everything: engine, command, checks
 
@@ -82,6 +82,9 @@ bench-engine: install ## Measure the engine against peft's own loop in the same 
 
 long-run: install ## Learn to reverse strings, killed twice on the way (5 min); write docs/guides/long_runs.md
 	$(BIN)/python bench/long_run.py --write
+
+bench-trainer: install ## Measure a supervised run against a bare loop over the same client (8 min); write docs/benchmarks.md
+	cd bench && ../$(BIN)/python -m trainer_bench.run --json ../out/bench_trainer.json $(if $(UPDATES),--updates $(UPDATES))
 
 proto: ## Build the protobuf module from protocol/wire/_proto/tinkex_wire.proto
 	$(PYTHON) -m venv build/proto

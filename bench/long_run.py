@@ -18,10 +18,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tinkex.actors import DatasetProgram, RunFolder, ServiceClient, committed_sequence, read_updates
-from tinkex.cli._engine_process import engine_process
-from tinkex.cli._reverse_rows import make_reverse_rows
-from tinkex.cli._train_config import load_config
-from tinkex.cli._train_program import build_program
+from tinkex.cli._config._train_config import load_config
+from tinkex.cli._config._train_program import build_program
+from tinkex.cli._data._reverse_rows import make_reverse_rows
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import messages
 
 ROOT = Path(__file__).parents[1]

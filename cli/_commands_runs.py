@@ -22,7 +22,7 @@ _timeout_option = click.option(
 @json_option
 def runs(root: Path | None, as_json: bool) -> None:
     """List all runs."""
-    from tinkex.cli._run_told import show_runs  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._shown._run_told import show_runs  # noqa: PLC0415 - each command loads what it needs only
 
     show_runs(root, json=as_json)
 
@@ -33,7 +33,7 @@ def runs(root: Path | None, as_json: bool) -> None:
 @json_option
 def status(run: str, root: Path | None, as_json: bool) -> None:
     """Show how a run is."""
-    from tinkex.cli._run_told import show_status  # noqa: PLC0415 - as above
+    from tinkex.cli._shown._run_told import show_status  # noqa: PLC0415 - as above
 
     show_status(run, root, json=as_json)
 
@@ -43,7 +43,7 @@ def status(run: str, root: Path | None, as_json: bool) -> None:
 @root_option
 def why(run: str, root: Path | None) -> None:
     """Say in one sentence why a run is as it is."""
-    from tinkex.cli._run_told import show_why  # noqa: PLC0415 - as above
+    from tinkex.cli._shown._run_told import show_why  # noqa: PLC0415 - as above
 
     show_why(run, root)
 
@@ -56,7 +56,7 @@ def _telling(command: Callable[..., Any]) -> Callable[..., Any]:
 @_telling
 def checkpoint_now(run: str, root: Path | None, timeout: float) -> None:
     """Have a run save, and wait until the checkpoint is durable."""
-    from tinkex.cli._remote import tell_run  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._remote import tell_run  # noqa: PLC0415 - as above
 
     tell_run(run, "checkpoint_now", root, timeout=timeout)
 
@@ -66,7 +66,7 @@ def checkpoint_now(run: str, root: Path | None, timeout: float) -> None:
 @click.option("--now", is_flag=True, help="Without a save: what no checkpoint holds is to be done again.")
 def stop(run: str, root: Path | None, timeout: float, now: bool) -> None:
     """Have a run save and stop, so that it can be resumed."""
-    from tinkex.cli._remote import tell_run  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._remote import tell_run  # noqa: PLC0415 - as above
 
     tell_run(run, "stop_now" if now else "stop", root, timeout=timeout)
 
@@ -75,7 +75,7 @@ def stop(run: str, root: Path | None, timeout: float, now: bool) -> None:
 @_telling
 def pause(run: str, root: Path | None, timeout: float) -> None:
     """Have a run send no further update until `tinkex unpause`."""
-    from tinkex.cli._remote import tell_run  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._remote import tell_run  # noqa: PLC0415 - as above
 
     tell_run(run, "pause", root, timeout=timeout)
 
@@ -84,7 +84,7 @@ def pause(run: str, root: Path | None, timeout: float) -> None:
 @_telling
 def unpause(run: str, root: Path | None, timeout: float) -> None:
     """Have a paused run go on."""
-    from tinkex.cli._remote import tell_run  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._remote import tell_run  # noqa: PLC0415 - as above
 
     tell_run(run, "resume", root, timeout=timeout)
 
@@ -100,7 +100,7 @@ def unpause(run: str, root: Path | None, timeout: float) -> None:
 @click.option("--yes", "really", is_flag=True, help="Do it; else it is only shown.")
 def prune(run: str, root: Path | None, base_url: str | None, really: bool, **rules: Any) -> None:
     """Show which checkpoints of a run are kept and deleted, and why; with --yes, delete."""
-    from tinkex.cli._prune import Rules, run_prune  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._prune import Rules, run_prune  # noqa: PLC0415 - as above
 
     run_prune(run, root, Rules(**rules), base_url=base_url, really=really)
 
@@ -112,7 +112,7 @@ def prune(run: str, root: Path | None, base_url: str | None, really: bool, **rul
 @click.option("--remove", is_flag=True, help="Pin it no longer.")
 def pin(run: str, checkpoint: str, root: Path | None, remove: bool) -> None:
     """Keep a checkpoint, whatever the policy says."""
-    from tinkex.cli._prune import run_pin  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._prune import run_pin  # noqa: PLC0415 - as above
 
     run_pin(run, checkpoint, root, remove=remove)
 

@@ -62,7 +62,7 @@ def train(configs: tuple[Path, ...], as_json: bool, **options: Any) -> int:
 
     The status is 0 for finished, 75 for stopped and resumable, 1 for failed, 2 for bad input, 3 for no server.
     """
-    from tinkex.cli._train import TrainOptions, run_train  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._jobs._train import TrainOptions, run_train  # noqa: PLC0415 - each command loads what it needs only
 
     return run_train(configs, TrainOptions(json=as_json, **options))
 
@@ -75,8 +75,8 @@ def resume(run: str, as_json: bool, **options: Any) -> int:
 
     The status is that of `tinkex train`.
     """
-    from tinkex.cli._resume import run_resume  # noqa: PLC0415 - as above
-    from tinkex.cli._train import TrainOptions  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._resume import run_resume  # noqa: PLC0415 - as above
+    from tinkex.cli._jobs._train import TrainOptions  # noqa: PLC0415 - as above
 
     return run_resume(run, TrainOptions(json=as_json, **options))
 

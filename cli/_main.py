@@ -7,10 +7,10 @@ from typing import Literal
 import click
 
 import tinkex
+from tinkex.cli._base._fail import BAD_INPUT, INTERRUPTED, Failure
 from tinkex.cli._commands_more import COMMANDS as MORE
 from tinkex.cli._commands_runs import COMMANDS as RUNS
 from tinkex.cli._commands_train import COMMANDS as TRAINING
-from tinkex.cli._fail import BAD_INPUT, INTERRUPTED, Failure
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +59,7 @@ def serve(
     until_eof: bool,
 ) -> None:
     """Serve the embedded Tinker-compatible engine until it is interrupted."""
-    from tinkex.cli._serve import Place, run_serve  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._servers._serve import Place, run_serve  # noqa: PLC0415 - each command loads what it needs only
 
     where = Place(host=host, port=port, root=root, models=models, device=device, threads=threads)
     run_serve(where, key_file=key_file, log_level=log_level, faults=faults, fault_seed=fault_seed, until_eof=until_eof)
@@ -87,7 +87,7 @@ def demo(
     log_level: str,
 ) -> None:
     """Train, save, resume bit for bit, and show that a failed resume leaves nothing behind."""
-    from tinkex.cli._demo import Plan, run_demo  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._demo._demo import Plan, run_demo  # noqa: PLC0415 - each command loads what it needs only
 
     run_demo(Plan(base_url, base_model, data, steps, more, plot, log_level))
 
@@ -103,7 +103,7 @@ def supervise(
     max_restarts: int, window: float, grace: float, backoff: float, frozen_after: float, command: tuple[str, ...]
 ) -> int:
     """Run COMMAND, start it again when it dies, freezes or gets stuck, and end with its status."""
-    from tinkex.cli._supervise import Limits, run_supervise  # noqa: PLC0415 - each command loads what it needs only
+    from tinkex.cli._jobs._supervise import Limits, run_supervise  # noqa: PLC0415 - each command loads what it needs only
 
     limits = Limits(
         max_restarts=max_restarts,

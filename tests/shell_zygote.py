@@ -8,11 +8,16 @@ from typing import Any
 
 from tinkex.cli import main
 
-LOADED = [
-    importlib.import_module(f"tinkex.cli.{name}")
-    for name in ("_train", "_resume", "_remote", "_run_told", "_display_plain", "_display_json")
-]
-LOADED += [importlib.import_module(name) for name in ("httpx", "numpy", "matplotlib.backends.backend_agg")]
+WORDS = (
+    "_jobs._train",
+    "_jobs._resume",
+    "_jobs._remote",
+    "_shown._run_told",
+    "_shown._display_plain",
+    "_shown._display_json",
+)
+LIBRARIES = ("httpx", "numpy", "matplotlib.backends.backend_agg")
+LOADED = [importlib.import_module(name) for name in (*(f"tinkex.cli.{word}" for word in WORDS), *LIBRARIES)]
 
 
 def command(order: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ class Child:
 
     @property
     def out(self) -> str:
-        return self._out.read_text()
+        return self._out.read_text() if self._out.is_file() else ""
 
     @property
     def err(self) -> str:
@@ -148,12 +148,14 @@ class Nest:
         self._process = process
         self._children: list[Child] = []
 
-    def start(self, folder: Path, *words: str, **variables: str) -> Child:
-        """Start a command in ``folder``."""
+    def start(self, folder: Path, *words: str, out: Path | None = None, **variables: str) -> Child:
+        """Start a command in ``folder``, which prints to ``out`` there, or to a file."""
         number = len(self._children)
-        out, err = folder / f"out-{number}", folder / f"err-{number}"
-        for path in (out, err):
-            path.touch()
+        err = folder / f"err-{number}"
+        err.touch()
+        if out is None:
+            out = folder / f"out-{number}"
+            out.touch()
         answer = self._ask(words=words, folder=str(folder), out=str(out), err=str(err), variables=variables)
         child = Child(answer["pid"], out, err, lambda pid: int(self._ask(reap=pid)["status"]))
         self._children.append(child)

@@ -13,7 +13,7 @@ from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
 from tinkex.actors._runtime._log import log
 from tinkex.actors._runtime._outcome import Outcome
-from tinkex.actors._runtime._waiting import Waiting, waiting_as
+from tinkex.actors._runtime._waiting import LEAST_SECONDS, Waiting, waiting_as
 from tinkex.protocol import Err, Request, Result, TinkexError
 from tinkex.protocol.replies import OperationStatus
 
@@ -160,7 +160,7 @@ class ClientActor(GenServer[P]):
                 allowed=waiting.allowed,
             )
         else:
-            again = waiting.left or waiting.allowed - waiting.worked
+            again = waiting.left or max(waiting.allowed - waiting.worked, LEAST_SECONDS)
             call.progress = self.run_after(f"progress of {call.name}", again, partial(self._check_progress, call))
 
 

@@ -58,10 +58,10 @@ def command_run(
         TinkexError: kind ``validation``: there is no such run or command.
     """
     row = _row(store, name)
-    if presence_of(row) in {"gone", "never"}:
-        return Err(nobody_trains(row))
     if row.status is not None and row.status.state in ENDED:
         return Err(_has_ended(row))
+    if presence_of(row) in {"gone", "never"}:
+        return Err(nobody_trains(row))
     command_id = store.post(name, command)
     wait = pause if pause is not None else _wait
     until = time.monotonic() + timeout

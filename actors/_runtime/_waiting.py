@@ -12,6 +12,9 @@ PAUSES: Final = frozenset({"paused_capacity", "paused_rate_limit", "paused_billi
 
 _NO_WORK: Final = PAUSES | {"queued", "suspect"}
 
+LEAST_SECONDS: Final = 1e-3
+"""The shortest wait for an operation to be overdue."""
+
 
 class Waiting:
     """The state of one open operation. Told by its actor or the io loop, one of them at a time; read by anyone.
@@ -86,8 +89,11 @@ class Waiting:
 
     @property
     def left(self) -> float | None:
-        """In how many seconds it will be overdue if nothing changes; None while it does not work."""
-        return None if self._since_work is None else max(self.allowed - self.worked, 0.0)
+        """In how many seconds it will be overdue if nothing changes; None while it does not work.
+
+        At least a millisecond: a wait for less than what a clock can tell apart would come to be again and again.
+        """
+        return None if self._since_work is None else max(self.allowed - self.worked, LEAST_SECONDS)
 
     def _turn(self, state: str) -> None:
         now = self._clock.monotonic()

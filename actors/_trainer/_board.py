@@ -8,6 +8,7 @@ from typing import Any
 from tinkex.actors._runs._rows import Taken
 from tinkex.actors._trainer._epoch import Epoch
 from tinkex.actors._trainer._opening import Opened
+from tinkex.actors._trainer._position import Position
 from tinkex.actors._trainer._training import Completed
 from tinkex.protocol import Manifest, RunState, RunStatus, TinkexError
 from tinkex.protocol.replies import CommittedCheckpoint
@@ -65,6 +66,13 @@ class Board:
         self.epoch = taken.epoch
         self.lr_scale = taken.lr_scale
         self.rollbacks = taken.rollbacks
+
+    def stands_at(self, position: Position) -> None:
+        """Note the checkpoint that the run is going to be restored from."""
+        self.update = position.update
+        if position.manifest is not None and position.path is not None:
+            self.durable = CommittedCheckpoint(position.path, position.update, position.manifest)
+            self._durable_at = position.saved
 
     def begin(self, opened: Opened, durable: CommittedCheckpoint | None) -> None:
         """Note where an epoch begins."""

@@ -100,6 +100,9 @@ def _check_type(name: str, value: object, kind: type[Any]) -> TinkexError | None
 
 
 def lora_fingerprint(lora: LoraConfig) -> str:
-    """Return the adapter's shape as text; its seed is no part of it, since a resume loads the weights."""
+    """Return the adapter's shape as a JSON object; its seed is no part of it, since a resume loads the weights."""
     shape = msgspec.structs.asdict(lora)
-    return ", ".join(f"{name}={shape[name]}" for name in ("rank", "train_mlp", "train_attn", "train_unembed"))
+    return msgspec.json.encode({name: shape[name] for name in _SHAPE}).decode()
+
+
+_SHAPE: Final = ("rank", "train_mlp", "train_attn", "train_unembed")

@@ -1,8 +1,7 @@
 """The journal: the one actor that writes what stays of a run, in the order in which it is told."""
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,8 +11,8 @@ from tinkex.actors._runs._event_log import EventLog
 from tinkex.actors._runs._folder import RunFolder
 from tinkex.actors._runs._history import committed_sequence
 from tinkex.actors._runs._names import position_of
-from tinkex.actors._runs._retention import plan_retention
 from tinkex.actors._runs._rows import UNCHANGED, Command, Taken
+from tinkex.actors._runs._shelving import plan_shelf, read_shelf
 from tinkex.actors._runs._store import RunStore
 from tinkex.protocol import Err, Manifest, Ok, Request, Result, RetentionPolicy, RunStatus, TinkexError
 
@@ -289,36 +288,23 @@ class Journal(GenServer[Any]):
         row = self._store.run(self._run)
         if row is None or row.epoch != self._epoch:
             raise fenced(self._run, self._epoch)
-        retired = self._store.retired(self._run)
-        lineage = self._folder.lineage(row.latest, self._store.began(self._run), retired)
-        resumable = {name: found.value for name, found in lineage if isinstance(found, Ok)}
-        manifests = {**self._strangers(set(resumable) | set(retired)), **resumable}
-        plan = plan_retention(
-            list(manifests.values()),
+        shelved = read_shelf(self._store, row)
+        plan = plan_shelf(
+            self._store,
+            row,
+            shelved,
             message.policy,
-            latest=row.latest,
-            restoring=row.restoring,
-            pinned=self._store.pins(self._run),
             verified=message.verified,
             now=self.runtime.clock.time(),
             ttl_seconds=message.ttl_seconds,
-            expiries=self._store.expiries(self._run),
-            resumable=resumable,
         )
+        delete = dict(shelved.retired)
         for name in plan.delete:
-            if self._store.retire(self._run, self._epoch, name, manifests[name].path):
-                retired[name] = manifests[name].path
-        renew = [(name, manifests[name].path) for name in plan.renew]
-        return Kept(list(retired.items()), renew if message.ttl_seconds is not None else [])
-
-    def _strangers(self, known: Collection[str]) -> dict[str, Manifest]:
-        """Return the whole manifests that the run does not descend from: of branches that it has left."""
-        found: dict[str, Manifest] = {}
-        for name in self._folder.manifest_names():
-            if name not in known:
-                with contextlib.suppress(TinkexError):  # a broken one tells no path to delete
-                    found[name] = self._folder.read_manifest(name)
-        return found
+            path = shelved.manifests[name].path
+            if self._store.retire(self._run, self._epoch, name, path):
+                delete[name] = path
+        renew = [(name, shelved.manifests[name].path) for name in plan.renew]
+        return Kept(list(delete.items()), renew if message.ttl_seconds is not None else [])
 
     @on(Deleted)
     def _on_deleted(self, message: Deleted) -> Result[None]:

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pykka
@@ -14,6 +13,7 @@ from tinkex.actors._runs._fingerprint import differences, refuse_resume, surroun
 from tinkex.actors._runs._rows import SessionRow, Taken
 from tinkex.actors._service._service_client import ServiceClient
 from tinkex.actors._service._settings import ServiceOptions
+from tinkex.actors._trainer._candidates import Candidates
 from tinkex.actors._trainer._config import TrainerConfig, lora_fingerprint
 from tinkex.actors._trainer._feeder import Describe, Outline
 from tinkex.actors._trainer._journal import (
@@ -30,7 +30,6 @@ from tinkex.actors._trainer._journal import (
 from tinkex.actors._trainer._position import Position, Terms
 from tinkex.actors._trainer._run_errors import lost_at_once, no_optimizer, nothing_left, other_weights
 from tinkex.actors._trainer._training import program_failed
-from tinkex.actors._trainer._verdicts import loading_of
 from tinkex.protocol import Err, Manifest, Ok, Result, TinkexError, messages, validation
 from tinkex.protocol.replies import ActorStatus, CheckpointInfo, FinishedSession, ServerCapabilities
 
@@ -66,6 +65,7 @@ class Opening:
         reason: str,
         options: ServiceOptions,
         taken: Callable[[Taken], None],
+        found: Callable[[Position], None],
         opened: Callable[[Opened], None],
         failed: Callable[[TinkexError], None],
         waits: Callable[[str | None], None],
@@ -81,6 +81,7 @@ class Opening:
         self._reason = reason
         self._options = options
         self._tell_taken = taken
+        self._tell_found = found
         self._opened = opened
         self._failed = failed
         self._waits = waits
@@ -88,7 +89,6 @@ class Opening:
         self._random = host.runtime.new_random()
         self._closed = False
         self._attempts = 0
-        self._failures: dict[str, int] = {}
         self._surroundings: dict[str, str] = {}
         self._base_model = config.base_model
 
@@ -97,14 +97,20 @@ class Opening:
         self._closed = True
 
     def take(self, held: int | None, rollback: Rollback | None) -> None:
-        """Take the run, and go on from there."""
+        """Take the run, and go on from there; a store that is locked for long is tried again."""
+        self._take = partial(self.take, held, rollback)
         self._ask("taken", self._journal, Take(self._reason, held=held, rollback=rollback), self._taken)
 
     def _taken(self, result: Result[Taken]) -> None:
-        if isinstance(result, Err):
-            self._fail(result.error)
-            return
-        self._run = result.value
+        match result:
+            case Err(error) if error.kind == "conflict" and not error.user_error:
+                self._later(error, self._take)
+                return
+            case Err(error):
+                self._fail(error)
+                return
+            case Ok(taken):
+                self._run = taken
         self.epoch = self._run.epoch
         self._tell_taken(self._run)
         self._sessions: list[SessionRow] = list(self._run.sessions)
@@ -176,13 +182,16 @@ class Opening:
         if isinstance(result, Err):
             self._fail(result.error)
             return
-        self._candidates: list[Manifest] = []
+        whole: list[Manifest] = []
         for name, found in result.value:
             match found:
                 case Ok(manifest):
-                    self._candidates.append(manifest)
+                    whole.append(manifest)
                 case Err(error):
                     self._warn(error.message, manifest=name)
+        self._candidates = Candidates(whole)
+        if whole:
+            self._tell_found(Position.of(whole[0]))
         if self._run.latest is not None:
             self._restore()
         elif self._config.from_weights is None:
@@ -199,10 +208,10 @@ class Opening:
         }
 
     def _restore(self) -> None:
-        if not self._candidates:
+        manifest = self._candidates.first
+        if manifest is None:
             self._fail(nothing_left(self._config.run))
             return
-        manifest = self._candidates[0]
         differing = differences(manifest.fingerprint, self._fingerprint)
         if differing:
             self._fail(refuse_resume(manifest, differing))
@@ -226,13 +235,13 @@ class Opening:
             self._made(Position.of(manifest), result.value)
             return
         error = result.error
-        failures = self._failures[manifest.name] = self._failures.get(manifest.name, 0) + 1
-        match loading_of(error, failures):
+        follows = self._candidates.failed(error)
+        if follows == "older" or (follows == "again" and self._candidates.first is not manifest):
+            self._warn(f"{manifest.path} cannot be loaded: {error.message}", manifest=manifest.name)
+        match follows:
             case "again":
                 self._later(error, self._restore)
             case "older":
-                self._warn(f"{manifest.path} cannot be loaded: {error.message}", manifest=manifest.name)
-                self._candidates.pop(0)
                 self._restore()
             case "refuse":
                 self._fail(no_optimizer(manifest, error))
@@ -337,7 +346,7 @@ class Opening:
         terms = Terms(
             self._config.run, self._run.epoch, self._run.lr_scale, self._fingerprint, dict(self._surroundings)
         )
-        lineage = [manifest.name for manifest in self._candidates]
+        lineage = self._candidates.names
         self._opened(Opened(client, begin, terms, self._outline, model_id, lineage, losses.value))
 
     # Asking
@@ -371,8 +380,3 @@ class Opening:
     def _fail(self, error: TinkexError) -> None:
         self._closed = True
         self._failed(error)
-
-
-def run_folder(config: TrainerConfig) -> Path:
-    """Return the folder of a run."""
-    return Path(config.root) / config.run

@@ -43,8 +43,8 @@ class RunOutcome(msgspec.Struct, frozen=True):
     state: RunState
     update: int
     status: int
-    """For the process to exit with: 0 finished, 75 to be resumed, 1 failed, and somebody must look at it; a run that
-    was taken over is not to be resumed here."""
+    """For the process to exit with: 0 finished, 75 to be resumed, 1 failed, and somebody must look at it, or taken over
+    by another trainer."""
     durable_update: int | None = None
     durable_path: str | None = None
     error: TinkexError | None = None
@@ -257,6 +257,6 @@ def _outcome(run: str, result: Result[Any]) -> RunOutcome:
             status = FINISHED if stopped.state == "finished" else RESUMABLE
             return RunOutcome(run, stopped.state, stopped.update, status, stopped.durable_update, stopped.durable_path)
         case Err(error):
-            # One that was taken over goes on elsewhere: to begin again here would take it from there.
+            # One that was taken over is not to take its run back: two supervisors would do so for ever.
             again = is_resumable(error) and error.kind != "fenced"
             return RunOutcome(run, "failed", 0, RESUMABLE if again else FAILED, error=error)

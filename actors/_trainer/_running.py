@@ -93,6 +93,7 @@ class Running:
             reason=reason,
             options=self._service_options(),
             taken=self._board.took,
+            found=self._board.stands_at,
             opened=self._opened,
             failed=partial(self._epoch_failed, what="the restore"),
             waits=self._board.waits_for_server,

@@ -248,7 +248,7 @@ class Saves:
                 for item in found.checkpoints:
                     if item.tinker_path == save.path:
                         save.listed = True
-                        save.expires = epoch_seconds(item.expires_at) if item.expires_at is not None else None
+                        save.expires = self._expiry(item.expires_at)
                         self._commit_next()
                         return
             case Err(failure):
@@ -257,6 +257,13 @@ class Saves:
             self._host.run_after("look again", LISTING_SECONDS * save.looks, partial(self._look, save))
             return
         self._save_failed(save, error or not_listed(save.path or ""))
+
+    def _expiry(self, told: str | None) -> float | None:
+        """Return when a checkpoint expires that was just saved, also where the server does not tell."""
+        ttl = self._policy.ttl_seconds
+        if told is not None:
+            return epoch_seconds(told)
+        return self._host.runtime.clock.time() + ttl if ttl is not None else None
 
     def _save_failed(self, save: Save, error: TinkexError) -> None:
         if save not in self._open:

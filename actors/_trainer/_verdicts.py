@@ -7,8 +7,9 @@ from tinkex.protocol import TinkexError
 Meaning = Literal["rebuild", "fail"]
 """Make a new model from the last good checkpoint, or end: asking again brings the same."""
 
-Loading = Literal["again", "older", "refuse", "fail"]
-"""What a failed restore means: try once more, this checkpoint is gone or broken, its optimizer is missing, or end."""
+Loading = Literal["again", "doubtful", "broken", "refuse", "fail"]
+"""What a failed restore means: try once more; try an older checkpoint, and this one again if none is left; this one is
+gone or broken for good; its optimizer is missing; end."""
 
 _LOST: Final = frozenset({"session_lost", "client_suspect", "actor_dead", "actor_crashed"})
 _GONE: Final = frozenset({404, 410})
@@ -38,10 +39,12 @@ def loading_of(error: TinkexError, failures: int) -> Loading:
         return "fail"
     if "optimizer" in error.message.lower() and error.user_error:
         return "refuse"
+    doubtful: Loading = "doubtful" if failures >= _BROKEN_AFTER else "again"
     if error.status in _GONE and error.kind != "session_lost":
-        return "older"
+        # Behind the question for the checkpoint, it may as well be the new model that is gone, with its session.
+        return "broken" if error.data.get("step") == "checkpoint_info" else doubtful
     if error.kind == "request_failed":
-        return "older" if error.user_error or failures >= _BROKEN_AFTER else "again"
+        return "broken" if error.user_error else doubtful
     if error.kind in _LOST or not error.user_error:
         return "again"
     return "again" if error.status in _PASSING else "fail"

@@ -18,8 +18,8 @@ from support_engine_url import health
 from tinkex.actors import ServiceClient, Supervisor, TrainingClient
 from tinkex.actors._genserver._client import Continue
 from tinkex.actors.testing import VirtualClock, runtime
-from tinkex.cli._damage import remove_a_tensor
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._demo._damage import remove_a_tensor
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import Err, messages
 
 

@@ -10,7 +10,7 @@ import pytest
 from support_clients import Faults, create, eventually, service
 from support_engine_url import health
 from tinkex.actors.testing import VirtualClock
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import AdamParams, Err, TinkexError, messages
 
 API = "/api/v1"

@@ -10,7 +10,7 @@ import pytest
 from support_clients import base_model, create, data, eventually
 from support_servers import PROTOBUF, URL, Hosted, Scripted, SkyRL, TinkexEra, client, reply
 from tinkex.actors import ServiceClient, ServiceClientRef
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import AdamParams, Err, messages
 
 SERVERS = [Scripted, Hosted, SkyRL, TinkexEra]

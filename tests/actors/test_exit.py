@@ -11,7 +11,7 @@ import pytest
 
 from support_clients import eventually
 from support_engine_url import health
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._servers._engine_process import engine_process
 
 PROGRAM = """
 import sys

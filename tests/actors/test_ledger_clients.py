@@ -16,7 +16,7 @@ from support_ledger import files, held_in
 from tinkex.actors import ServiceClient, ServiceClientRef
 from tinkex.actors._genserver._client import Continue
 from tinkex.actors.testing import VirtualClock
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import messages
 from tinkex.protocol.replies import LeaseReport
 

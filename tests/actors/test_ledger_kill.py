@@ -19,7 +19,7 @@ from support_clients import base_model, create, eventually
 from support_engine_url import health
 from support_ledger import files
 from tinkex.actors import ServiceClient
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import messages
 
 ZYGOTE = Path(__file__).parents[1] / "clients_zygote.py"

@@ -11,8 +11,8 @@ import pytest
 from support_clients import Faults, base_model, create, data, eventually, service
 from support_engine_url import health
 from tinkex.actors.testing import VirtualClock
-from tinkex.cli._damage import remove_a_tensor
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._demo._damage import remove_a_tensor
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import AdamParams, Err, Ok, messages
 
 API = "/api/v1"

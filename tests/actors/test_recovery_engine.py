@@ -12,8 +12,8 @@ import pytest
 from support_clients import create, data, eventually, nothing_left, service
 from support_engine_url import engine_url
 from tinkex.actors import TrainingClientRef
-from tinkex.cli._damage import remove_a_tensor
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._demo._damage import remove_a_tensor
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import AdamParams, RecoveryPolicy, messages
 
 POLICY: dict[str, Any] = {"enabled": True, "backoff_seconds": 0.1, "max_backoff_seconds": 0.1, "poll_seconds": 0.2}

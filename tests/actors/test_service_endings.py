@@ -13,7 +13,7 @@ from support_clients import Faults, census, create, data, eventually, hold, noth
 from support_engine_url import health
 from tinkex.actors import GenServer, ServiceClient, Supervisor
 from tinkex.actors.testing import runtime
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._servers._engine_process import engine_process
 from tinkex.protocol import Err, TinkerPath, messages
 
 

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from tinkex.actors._runtime._waiting import PAUSES, Waiting, at_work, tell, waiting_as
+from tinkex.actors._runtime._waiting import LEAST_SECONDS, PAUSES, Waiting, at_work, tell, waiting_as
 from tinkex.actors._training._progress import PROGRESS_SECONDS, progress_seconds
 from tinkex.actors.testing import VirtualClock
 
@@ -55,7 +55,7 @@ def test_what_is_left_runs_out_while_it_works_and_stands_still_while_it_rests() 
     waiting.heard("running")
     clock.advance(6.0)
     assert waiting.overdue
-    assert waiting.left == pytest.approx(0.0)
+    assert waiting.left == LEAST_SECONDS
 
 
 def test_a_change_is_told_once_with_the_state_before() -> None:
@@ -81,3 +81,17 @@ def test_a_coroutine_tells_whoever_submitted_it_and_nobody_otherwise() -> None:
 @pytest.mark.parametrize("name", [*PROGRESS_SECONDS, "get_info"])
 def test_each_kind_of_operation_has_a_deadline(name: str) -> None:
     assert progress_seconds(name) >= 120.0
+
+
+@given(st.floats(0.0, 1e7), st.lists(st.floats(1e-3, 400.0), min_size=1, max_size=4))
+def test_a_timer_for_when_it_is_overdue_always_lets_time_pass(start: float, spans: list[float]) -> None:
+    """Where what is left is less than the clock can tell apart, a timer for it would fire for ever at one moment."""
+    clock = VirtualClock(start)
+    waiting = Waiting(clock, sum(spans))
+    waiting.count()
+    waiting.heard("running")
+    for span in spans:
+        clock.advance(span)
+        left = waiting.left
+        assert left is not None
+        assert clock.monotonic() + left > clock.monotonic()

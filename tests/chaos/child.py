@@ -16,7 +16,7 @@ from tinkex.actors._trainer._config import TrainerConfig
 from tinkex.actors._trainer._run_until_done import run_until_done
 from tinkex.actors.testing import runtime
 from tinkex.engine import EngineConfig, serve
-from tinkex.protocol import CheckpointPolicy, RebuildPolicy
+from tinkex.protocol import CheckpointPolicy, RebuildPolicy, RetentionPolicy
 
 FINISHED, FENCED, STOPPED = 0, 3, 75
 """How a trainer's process ends."""
@@ -96,6 +96,7 @@ def _config(order: dict[str, Any], root: Path) -> TrainerConfig:
         lora=LORA,
         service={"base_url": order["url"], "heartbeat_seconds": 1.0, "state_dir": str(root / "ledger")},
         checkpoints=CheckpointPolicy(every_updates=order["every"]),
+        retention=RetentionPolicy(keep_last=order.get("keep_last")),
         depth=order["depth"],
         # Engines die more often here than a policy should put up with.
         rebuild=RebuildPolicy(max_rebuilds=1000, backoff_seconds=0.01, max_backoff_seconds=0.05),

@@ -76,6 +76,14 @@ def difference(found: list[Any], expected: list[Any]) -> str:
     return f"the committed sequence has {len(found)} updates, and should have {len(expected)}"
 
 
+def check_kept(engine: Path, root: Path, most: int) -> None:
+    """See that the policy's checkpoints are kept, and no others of those that were committed."""
+    kept = RunFolder(root / "runs", "r").manifest_names()
+    assert len(kept) <= most, f"{kept} are kept, and at most {most} should be"
+    for name in kept:
+        tensors(engine, RunFolder(root / "runs", "r").read_manifest(name).path)
+
+
 def check_nothing_left(url: str, seconds: float = 20.0) -> None:
     """See that no session and no model is left on the server."""
     beat, end = threading.Event(), time.monotonic() + seconds

@@ -68,6 +68,7 @@ class Plan(NamedTuple):
 
     every: int
     depth: int
+    keep_last: int | None
     strikes: list[Strike]
 
     @property
@@ -79,7 +80,7 @@ class Plan(NamedTuple):
 def draw(rng: random.Random, strikes: int) -> Plan:
     """Draw a plan."""
     every, depth = rng.choice([1, 2, 3, 4]), rng.choice([1, 2, 2, 3])
-    return Plan(every, depth, [_strike(rng) for _ in range(strikes)])
+    return Plan(every, depth, rng.choice([None, 1, 2]), [_strike(rng) for _ in range(strikes)])
 
 
 def _strike(rng: random.Random) -> Strike:

@@ -37,7 +37,8 @@ class Points:
         self.labels: list[str] = []
         self.sent_since: list[tuple[str, int]] = []
         """What was sent since it went on, and how that was answered."""
-        self.stopped_at: str | None = None
+        self.woken = False
+        """Whether it stood still, and goes on."""
         self.told: Callable[[str], None] = lambda _label: None
         self._root = str(root)
         self._lock = threading.Lock()
@@ -60,10 +61,10 @@ class Points:
             if aim.nth > 0:
                 return
             self._aim = None
-            self.stopped_at = label
         self.told(label)
         # To this very thread: the stop begins before it does anything more.
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        self.woken = True
 
     # Hooks, once in a process
 
@@ -146,7 +147,7 @@ class Wire(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path = _ID.sub(r"\1/*", request.url.path.removeprefix("/api/v1/"))
         self._points.reach(f"http {request.method} {path}")
-        late = self._points.stopped_at is not None
+        late = self._points.woken
         request.extensions["trace"] = self._trace
         if self._inner is None:
             self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None))

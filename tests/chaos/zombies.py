@@ -71,7 +71,7 @@ class Haunt:
     def prepare(self) -> list[Point]:
         """Run undisturbed, and return all points at which a trainer can stand still."""
         whole, half = self.folder / "whole", self.folder / "half"
-        found = list(_points("new run", self._run(whole, UPDATES)))
+        found = list(_points("new run", self._run(whole, UPDATES, keep_last=1)))
         self.expected = undisturbed(self.folder / "engine", whole)
         self._run(half, RESUMED_AT)
         again = self._root("resumed run")
@@ -94,7 +94,9 @@ class Haunt:
         mother, point = self.mother, told.point
         root = self._root(point.scenario)
         base = epoch_of(root)
-        zombie = self._start(root, UPDATES, aim={"label": point.label, "nth": point.nth})
+        # The checkpoint that runs are resumed from is there for all of them.
+        keep = {"keep_last": 1} if point.scenario == "new run" else {}
+        zombie = self._start(root, UPDATES, aim={"label": point.label, "nth": point.nth}, **keep)
         mother.until(lambda: zombie.stopped or not zombie.alive, "it stands still")
         if not zombie.stopped:
             told.came = False
@@ -102,7 +104,7 @@ class Haunt:
             return
         held = epoch_of(root)
         told.had_taken = held > base
-        other = self._start(root, UPDATES)
+        other = self._start(root, UPDATES, **keep)
         seconds = 0.3 if point.locks else LOCKED_SECONDS
         told.taken = mother.within(seconds, lambda: epoch_of(root) > held or not other.alive, beat=0.005)
         if told.taken:
@@ -158,17 +160,17 @@ class Haunt:
             shutil.copytree(self.folder / "half" / "runs", root / "runs")
         return root
 
-    def _run(self, root: Path, updates: int) -> list[str]:
+    def _run(self, root: Path, updates: int, **more: object) -> list[str]:
         root.mkdir(exist_ok=True)
         labels = root / "labels"
-        child = self._start(root, updates, points=str(labels))
+        child = self._start(root, updates, points=str(labels), **more)
         self.mother.until(lambda: not child.alive, "an undisturbed run ends")
         assert child.code == FINISHED, child
         check_nothing_left(self.engine.url)
         return labels.read_text().splitlines()
 
     def _start(self, root: Path, updates: int, **more: object) -> Child:
-        options = {"updates": updates, "every": EVERY, "depth": 2}
+        options: dict[str, object] = {"updates": updates, "every": EVERY, "depth": 2}
         return self.mother.trainer(root=str(root), url=self.engine.url, **options, **more)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tinkex.cli._engine_process import engine_process
+from tinkex.cli._servers._engine_process import engine_process
 
 ROOT = Path(__file__).parents[2]
 

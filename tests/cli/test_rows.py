@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tinkex.cli._config_sections import DataSection
-from tinkex.cli._row_file import RowFile
-from tinkex.cli._rows import Chat, Completion, Message, Row, Text, parse_row
+from tinkex.cli._base._config_sections import DataSection
+from tinkex.cli._data._row_file import RowFile
+from tinkex.cli._data._rows import Chat, Completion, Message, Row, Text, parse_row
 from tinkex.protocol import TinkexError
 
 PROMPT = b'{"prompt": "ab>", "completion": "ba"}'

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tinkex.cli._display_json import JsonDisplay
-from tinkex.cli._display_live import LiveDisplay
-from tinkex.cli._display_plain import EVERY_SECONDS, PlainDisplay
-from tinkex.cli._endings import exit_status
-from tinkex.cli._loss_curve import MOST, LossCurve, draw_curve
-from tinkex.cli._loss_plot import MOST_POINTS, PlotPoints, draw_losses, thin
-from tinkex.cli._run_view import RunView, tell_event
-from tinkex.cli._words import span
+from tinkex.cli._base._words import span
+from tinkex.cli._jobs._endings import exit_status
+from tinkex.cli._shown._display_json import JsonDisplay
+from tinkex.cli._shown._display_live import LiveDisplay
+from tinkex.cli._shown._display_plain import EVERY_SECONDS, PlainDisplay
+from tinkex.cli._shown._loss_curve import MOST, LossCurve, draw_curve
+from tinkex.cli._shown._loss_plot import MOST_POINTS, PlotPoints, draw_losses, thin
+from tinkex.cli._shown._run_view import RunView, tell_event
 from tinkex.protocol import RunStatus
 
 LOSSES = st.floats(allow_nan=True, allow_infinity=True, width=32)
@@ -31,7 +31,8 @@ def view_of(*events: dict[str, Any], updates: int | None = 100, **fields: Any) -
     view = RunView("r")
     for event in events:
         view.take(event)
-    view.status = RunStatus(run="r", **{"state": "training", "epoch": 1, "updates": updates, **fields})
+    facts: dict[str, Any] = {"state": "training", "epoch": 1, "updates": updates, **fields}
+    view.status = RunStatus(run="r", **facts)
     return view
 
 
@@ -93,9 +94,13 @@ def test_work_at_risk_follows_the_log_and_not_the_last_report() -> None:
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        ({"kind": "began", "epoch": 1, "update": 0, "manifest": None, "reason": "started"}, "epoch 1 begins: started"),
+        ({"kind": "began", "epoch": 1, "update": 0, "manifest": None, "reason": "started"}, "epoch 1 begins"),
         ({"kind": "began", "epoch": 2, "update": 1200, "manifest": "m"}, "epoch 2 goes on from update 1,200"),
         ({"kind": "checkpoint", "update": 3, "path": "tinker://x"}, "checkpoint: update 3 is durable at tinker://x"),
+        (
+            {"kind": "began", "epoch": 2, "update": 3, "manifest": "m", "reason": "stuck"},
+            "epoch 2 goes on from update 3: stuck",
+        ),
         ({"kind": "stalled", "update": 3, "reason": "stuck"}, "interrupted at update 3, to be rebuilt: stuck"),
         ({"kind": "ended", "state": "failed", "update": 3, "reason": "no"}, "failed at update 3: no"),
         ({"kind": "paused", "by": "user", "update": 3}, "paused by user at update 3"),

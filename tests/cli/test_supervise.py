@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from support_clients import eventually
-from tinkex.cli._fail import Failure
-from tinkex.cli._process_group import ProcessGroup
-from tinkex.cli._supervise import Limits, run_supervise
+from tinkex.cli._base._fail import Failure
+from tinkex.cli._jobs._process_group import ProcessGroup
+from tinkex.cli._jobs._supervise import Limits, run_supervise
 
 PYTHON = [sys.executable, "-S", "-E", "-c"]
 QUICK: dict[str, Any] = {"backoff_seconds": 0.0, "look_seconds": 0.05, "grace_seconds": 20.0}

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support_tokenizers import TEMPLATE, write_tokenizer
-from tinkex.cli._choose_tokenizer import choose_tokenizer
-from tinkex.cli._folder_tokenizer import FolderTokenizer
-from tinkex.cli._rows import Chat, Completion, Message, Row, Text
-from tinkex.cli._tokenizers import BUILTIN_TOKENIZER, END, ROLE_TOKENS, ByteTokenizer, Tokenizer, to_example
+from tinkex.cli._data._choose_tokenizer import choose_tokenizer
+from tinkex.cli._data._folder_tokenizer import FolderTokenizer
+from tinkex.cli._data._rows import Chat, Completion, Message, Row, Text
+from tinkex.cli._data._tokenizers import BUILTIN_TOKENIZER, END, ROLE_TOKENS, ByteTokenizer, Tokenizer, to_example
 from tinkex.protocol import TinkexError
 
 CHAT = Chat((Message("user", "a"), Message("assistant", "b"), Message("user", "c"), Message("assistant", "d")))

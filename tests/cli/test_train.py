@@ -44,7 +44,9 @@ def test_a_run_is_trained_to_its_end_shown_in_plain_lines_and_can_be_made_longer
     done = shell.tinkex("train", str(shell.config()), "--base-url", url)
     assert done.status == 0, done
     assert done.err == ""
-    assert "r: epoch 1 begins: started" in done.lines
+    told = f"tinkex: training r, to 12 updates: model tinkex/byte-tiny on {url}, kept in {shell.root / 'r'}"
+    assert done.lines[0] == told
+    assert "r: epoch 1 begins" in done.lines
     saved = [line for line in done.lines if line.startswith("r: checkpoint: update ")]
     assert [line.split()[3] for line in saved] == ["3", "6", "9", "12"]
     assert done.lines[-2] == "r: finished at update 12"
@@ -57,7 +59,7 @@ def test_a_run_is_trained_to_its_end_shown_in_plain_lines_and_can_be_made_longer
 
     longer = shell.tinkex("resume", "r", "--set", "training.passes=2")
     assert longer.status == 0, longer
-    assert "r: epoch 2 goes on from update 12: started" in longer.lines
+    assert "r: epoch 2 goes on from update 12" in longer.lines
     trained = sequence(shell)
     assert [update for update, _ in trained] == list(range(1, 25))
     assert sorted(row for _, rows in trained[12:] for row in rows) == list(range(24)), "each row once more"

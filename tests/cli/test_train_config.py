@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinkex.actors._programs._schedule import Schedule
-from tinkex.cli._train_config import KNOWN, TrainConfig, load_config
+from tinkex.cli._config._train_config import KNOWN, TrainConfig, load_config
 from tinkex.protocol import CheckpointPolicy, LoraConfig, TinkexError
 
 LEAST = '[data]\npath = "rows.jsonl"\n'
@@ -37,7 +37,7 @@ def refused(folder: Path, text: str, *overrides: str) -> str:
 def test_only_the_data_must_be_named(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config.run_name == "reverse"
-    assert config.run_root == tmp_path / "here" / "tinkex-runs"
+    assert config.run_root == tmp_path / "here" / "runs"
     assert config.data_path == tmp_path / "rows.jsonl"
     assert config.data.tokenizer == "server"
     assert config.model.base_model is None

@@ -13,7 +13,7 @@ import pytest
 
 from support_shell import Child, Nest, Shell, nest
 from tinkex.actors import RunFolder, RunStore, committed_sequence
-from tinkex.cli._engine_process import _is_held
+from tinkex.cli._servers._engine_process import _is_held
 
 SECRET = "tml-planted-7d1f0c3a"
 LONG = {"passes": 100_000, "batch_size": 2}
@@ -180,6 +180,18 @@ def test_of_two_that_begin_a_run_at_once_one_does(shell: Shell, mother: Nest, se
     ends = sorted((child.end() for child in both), key=lambda done: done.status)
     assert [done.status for done in ends] == [0, 2], ends
     assert "tinkex resume r" in ends[1].err
+    check_sequence(shell, 12)
+
+
+def test_a_run_goes_on_when_nobody_reads_its_lines_any_more(shell: Shell, mother: Nest, server: Server) -> None:
+    os.mkfifo(shell.folder / "pipe")
+    reader = os.open(shell.folder / "pipe", os.O_RDWR)  # which waits for no writer
+    words = ("train", str(shell.config()), "--base-url", server.url)
+    child = mother.start(shell.folder, *words, out=shell.folder / "pipe")
+    assert b"training r" in os.read(reader, 1000)
+    os.close(reader)
+    assert child.end().status == 0
+    assert child.err == ""
     check_sequence(shell, 12)
 
 

@@ -9,12 +9,12 @@ import pytest
 from support_programs import play, sent
 from support_tokenizers import TEMPLATE, write_tokenizer
 from tinkex.actors._programs._dataset_program import DatasetProgram
-from tinkex.cli._config_sections import DataSection
-from tinkex.cli._reverse_rows import make_reverse_rows, write_reverse_rows
-from tinkex.cli._row_file import RowFile
-from tinkex.cli._tokenizers import BUILTIN_TOKENIZER, ByteTokenizer
-from tinkex.cli._train_config import TrainConfig, load_config
-from tinkex.cli._train_program import RowExamples, build_program
+from tinkex.cli._base._config_sections import DataSection
+from tinkex.cli._config._train_config import TrainConfig, load_config
+from tinkex.cli._config._train_program import RowExamples, build_program
+from tinkex.cli._data._reverse_rows import make_reverse_rows, write_reverse_rows
+from tinkex.cli._data._row_file import RowFile
+from tinkex.cli._data._tokenizers import BUILTIN_TOKENIZER, ByteTokenizer
 from tinkex.protocol import TinkexError
 
 CHATS = [

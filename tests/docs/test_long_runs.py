@@ -9,8 +9,8 @@ from typing import Any
 import click
 import pytest
 
+from tinkex.cli._config._train_config import load_config
 from tinkex.cli._main import cli
-from tinkex.cli._train_config import load_config
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/guides/long_runs.md").read_text()
@@ -44,6 +44,8 @@ def test_the_configuration_of_the_guide_is_the_one_that_makes_its_figures(tmp_pa
 def test_a_command_of_the_guide_is_one(words: list[str]) -> None:
     name, *rest = words
     command = cli.get_command(click.Context(cli), name)
+    if isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), rest.pop(0))
     assert command is not None
     options = [word for word in rest[: rest.index("--") if "--" in rest else None] if word.startswith("--")]
     known = {option for item in command.params for option in item.opts}

@@ -23,6 +23,7 @@ SLEEPS = {
     "engine/test_http_models.py:until_tensor_bytes": "nobody tells when a frame of another thread is gone",
     "faults/network.py:*": "in a seeded world",
     "support_runs.py:Runs": "in virtual time",
+    "support_train_server.py:TrainServer": "in virtual time",
     "support_engine.py:*": "between polls of a real engine's compute thread, which needs the processor",
 }
 """Who may sleep, as ``file:function``, and why; ``*`` stands for any end of a name."""

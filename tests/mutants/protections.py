@@ -1,20 +1,7 @@
 """The protections that this project stands on, what each looks like in the code, and the test that misses it."""
 
-from typing import NamedTuple
-
-
-class Protection(NamedTuple):
-    """One line of code that keeps a promise."""
-
-    name: str
-    path: str
-    stands: str
-    """What is there, once."""
-    broken: str
-    """What takes its place."""
-    tests: tuple[str, ...]
-    """What must fail then: arguments of pytest."""
-
+from mutants.protection import Protection as Protection  # noqa: PLC0414 - for those who import it from here
+from mutants.trainer_protections import TRAINERS
 
 CREATIONS = "tests/actors/test_creations.py"
 SEQUENCE = "tests/actors/test_sequence.py"
@@ -253,21 +240,21 @@ PROTECTIONS = (
     ),
     Protection(
         "a group is signalled only while its number is its own",
-        "cli/_process_group.py",
+        "cli/_jobs/_process_group.py",
         "        if self._child.returncode is None:",
         "        if self.pid:",
         ("tests/cli/test_supervise.py", "-k", "number_is_its_own"),
     ),
     Protection(
         "what a dead child left behind is ended before another starts",
-        "cli/_supervise.py",
+        "cli/_jobs/_supervise.py",
         "(not group.others() or ",
         "(not None or ",
         ("tests/cli/test_supervise.py", "-k", "left_behind_is_ended"),
     ),
     Protection(
         "a process that was stopped is woken to end",
-        "cli/_supervise.py",
+        "cli/_jobs/_supervise.py",
         "        group.signal(signal.SIGCONT)",
         "        pass",
         ("tests/cli/test_supervise.py", "-k", "frozen_process_is_woken"),
@@ -279,4 +266,5 @@ PROTECTIONS = (
         "    passed = within",
         ("tests/protocol/test_resume_verdict.py", "-k", "nothing_is_shown"),
     ),
+    *TRAINERS,
 )

@@ -157,15 +157,14 @@ def test_two_runs_of_one_name_are_refused_before_anything_runs(engine: tuple[str
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_was_taken_over_is_not_to_be_started_again_by_whoever_reads_the_status(
-    engine: tuple[str, Path], tmp_path: Path
-) -> None:
+def test_a_run_that_was_taken_over_is_not_to_be_started_again(engine: tuple[str, Path], tmp_path: Path) -> None:
+    gate = Gate(4)
+
     def take() -> None:
         store = RunStore.open(tmp_path / "runs")
         store.take("r", reason="a test takes it")
         store.close()
 
-    gate = Gate(4)
     thread = when(gate, take)
     (outcome,) = run_until_done(config(tmp_path, engine[0], Program(gate=gate)))
     thread.join()

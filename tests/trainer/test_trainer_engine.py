@@ -1,5 +1,6 @@
 """A trainer over the real engine: whatever happens to it, the run ends as the one to which nothing happened."""
 
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -210,3 +211,19 @@ def test_nothing_is_left_on_the_server(tmp_path: Path) -> None:
     with engine_url(tmp_path / "engine") as url:
         finish(config(tmp_path, url, Program(2)))
         assert health(url)["models"] == 0
+
+
+def test_a_run_that_is_stopped_while_it_restores_says_what_is_durable(engine: tuple[str, Path], tmp_path: Path) -> None:
+    finish(config(tmp_path, engine[0], Program(3)))
+    reached = threading.Event()
+
+    def rule(request: httpx.Request, count: int) -> "str | httpx.Response | None":
+        if request.url.path.endswith("/weights_info"):
+            reached.set()
+            return "hold"
+        return None
+
+    with trainer(config(tmp_path, engine[0], Program(9)), Faults(rule)) as ref:
+        assert reached.wait(30.0)
+        stopped = ref.ask(messages.Stop()).unwrap()
+    assert (stopped.state, stopped.update, stopped.durable_update) == ("stopped", 3, 3)

@@ -187,23 +187,23 @@ def test_where_no_checkpoint_can_be_loaded_the_run_does_not_begin_again(
 
 
 @pytest.mark.parametrize(
-    ("part", "program", "options"),
+    ("part", "words", "program", "options"),
     [
-        ("data", Program(data="cubes"), {}),
-        ("lora", None, {"lora": LoraConfig(rank=8, seed=1)}),
-        ("lora", None, {"lora": LoraConfig(rank=4, seed=1, train_mlp=False)}),
-        ("base_model", None, {"base_model": "another/model"}),
+        ("data", "data was squares, is cubes", Program(data="cubes"), {}),
+        ("lora", "lora: rank was 4, is 8", None, {"lora": LoraConfig(rank=8, seed=1)}),
+        ("lora", "lora: train_mlp was True, is False", None, {"lora": LoraConfig(rank=4, seed=1, train_mlp=False)}),
+        ("base_model", "base_model was tinkex/byte-tiny, is another", None, {"base_model": "another"}),
     ],
 )
 def test_a_run_of_other_inputs_is_refused_by_name(
-    engine: tuple[str, Path], tmp_path: Path, part: str, program: Any, options: dict[str, Any]
+    engine: tuple[str, Path], tmp_path: Path, part: str, words: str, program: Any, options: dict[str, Any]
 ) -> None:
     killed_at(tmp_path, engine[0], 5)
     before = manifests(tmp_path)
     error = refused(tmp_path, engine[0], program, **options)
     assert error.kind == "resume_refused"
     assert [item["part"] for item in error.data["differences"]] == [part]
-    assert part in error.message
+    assert words in error.message
     assert manifests(tmp_path) == before
     assert finish(config(tmp_path, engine[0])).state == "finished", "nothing was spoilt by the refusal"
 
@@ -249,3 +249,14 @@ def test_a_start_from_weights_alone_is_another_run_and_says_so_in_its_lineage(
         assert manifest.weights_only_from == first.durable_path
     warnings = [event["reason"] for event in read_events(folder.events) if event["kind"] == "warning"]
     assert any("optimizer is reset" in reason for reason in warnings)
+
+
+def test_a_server_that_computes_with_other_threads_is_a_warning_and_no_refusal(tmp_path: Path) -> None:
+    with engine_url(tmp_path / "engine", threads=1) as url:
+        killed_at(tmp_path, url, 5)
+    with engine_url(tmp_path / "engine", threads=2) as url:
+        assert finish(config(tmp_path, url)).state == "finished"
+    warnings = [
+        event["reason"] for event in read_events(RunFolder(tmp_path / "runs", "r").events) if event["kind"] == "warning"
+    ]
+    assert any("threads was 1, is 2" in reason for reason in warnings), warnings

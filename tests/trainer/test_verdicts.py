@@ -8,8 +8,10 @@ from tinkex.actors._trainer._verdicts import is_resumable, loading_of, meaning_o
 from tinkex.protocol import TinkexError
 
 
-def failure(kind: Any, category: Any = "unknown", status: int | None = None, text: str = "no") -> TinkexError:
-    return TinkexError(text, kind=kind, category=category, status=status)
+def failure(
+    kind: Any, category: Any = "unknown", status: int | None = None, text: str = "no", **data: Any
+) -> TinkexError:
+    return TinkexError(text, kind=kind, category=category, status=status, data=data)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +45,14 @@ def test_a_failed_request_rebuilds_the_run_unless_it_would_come_again(error: Tin
 @pytest.mark.parametrize(
     ("error", "failures", "meaning"),
     [
-        (failure("api_status", "user", 404), 1, "older"),
-        (failure("api_status", "user", 410), 1, "older"),
-        (failure("request_failed", "user"), 1, "older"),
+        (failure("api_status", "user", 404, step="checkpoint_info"), 1, "broken"),
+        (failure("api_status", "user", 410, step="checkpoint_info"), 1, "broken"),
+        (failure("api_status", "user", 404, step="load_weights"), 1, "again"),
+        (failure("api_status", "user", 404, step="load_weights"), 2, "doubtful"),
+        (failure("api_status", "user", 404), 2, "doubtful"),
+        (failure("request_failed", "user"), 1, "broken"),
         (failure("request_failed", "server"), 1, "again"),
-        (failure("request_failed", "server"), 2, "older"),
+        (failure("request_failed", "server"), 2, "doubtful"),
         (failure("api_connection"), 9, "again"),
         (failure("api_status", "server", 503), 9, "again"),
         (failure("api_status", "user", 429), 9, "again"),

@@ -1,0 +1,1 @@
+"""What a configuration file says, and the program that it describes."""

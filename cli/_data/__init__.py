@@ -1,0 +1,1 @@
+"""Rows, and what makes tokens of them."""

@@ -1,0 +1,1 @@
+"""The demo, and how it looks whether anything is left."""

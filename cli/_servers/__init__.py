@@ -1,0 +1,1 @@
+"""Which server a command talks to, an engine of its own among them."""
