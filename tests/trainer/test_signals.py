@@ -163,7 +163,8 @@ def test_another_thread_is_refused_with_a_sentence_and_installs_nothing() -> Non
 
 
 PRELUDE = """
-import signal, sys, threading
+import faulthandler, signal, sys, threading
+faulthandler.register(signal.SIGUSR1, all_threads=True)
 import tinkex.actors, tinkex.cli, tinkex.protocol
 from tinkex.actors._trainer._signals import Signals
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -204,6 +205,18 @@ def program(wait: str, how: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def end_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Wait for the end; of one that does not end, tell where its threads stand."""
+    try:
+        return process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)
+        threading.Event().wait(1.0)  # nobody tells when the stacks are written
+        process.kill()
+        out, errors = process.communicate()
+        pytest.fail(f"it did not end: {out}{errors}")
+
+
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("number", SIGNALS)
 def test_they_come_through_a_long_wait_and_actors_are_stopped_all_the_same(wait: str, number: signal.Signals) -> None:
@@ -214,7 +227,7 @@ def test_they_come_through_a_long_wait_and_actors_are_stopped_all_the_same(wait:
         process.send_signal(number)
         assert process.stdout.readline() == f"first {number.name}\n"
         process.send_signal(number)
-        out, errors = process.communicate(timeout=SECONDS)
+        out, errors = end_of(process)
     assert out == f"second {number.name}\nstopped\n", errors
     assert process.returncode == (-signal.SIGINT if number == signal.SIGINT else 143), errors
     assert ("KeyboardInterrupt" in errors) == (number == signal.SIGINT)
@@ -225,5 +238,5 @@ def test_after_the_first_a_program_may_end_by_itself() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n", process.communicate()
         process.send_signal(signal.SIGTERM)
-        out, errors = process.communicate(timeout=SECONDS)
+        out, errors = end_of(process)
     assert (out, process.returncode) == ("first SIGTERM\nleft\nstopped\n", 0), errors
