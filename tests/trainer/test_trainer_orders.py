@@ -171,7 +171,7 @@ def test_a_pause_does_not_keep_a_stuck_update_from_being_found(url: str, tmp_pat
         return None
 
     faults = Faults(rule)
-    watchdog = WatchdogPolicy(look_seconds=0.05, first_seconds=1.0, least_seconds=1.0, factor=1.0)
+    watchdog = WatchdogPolicy(look_seconds=0.05, first_seconds=3.0, least_seconds=3.0, factor=1.0)
     with trainer(config(tmp_path, url, watchdog=watchdog), faults) as ref:
         assert faults.held.wait(30.0)
         paused = ref.ask(messages.Pause(), block=False).get(timeout=30.0)
