@@ -47,8 +47,9 @@ def test_the_same_program_runs_against_every_server_and_leaves_what_only_time_ca
     with client(server) as ref:
         losses = program(ref)
         assert losses[:2] == [100.0, 100.0 - 17 / 16]
-        leaks = ref.ask(messages.Leaks()).unwrap().leases
-        assert len(leaks) == (1 if kind is Hosted else 0), "of a session that is beaten for, without an unload"
+        left = 1 if kind is Hosted else 0  # of a session that is beaten for, without an unload
+        # A release that is on its way for the first time is no leak yet.
+        eventually(lambda: len(ref.ask(messages.Leaks()).unwrap().leases) == left)
     assert server.models == {}
     assert server.sessions == set() or "/finish" in server.missing
 
