@@ -1,7 +1,5 @@
 """A thread that looks at runs in their store and has them shown, while others train them."""
 
-import os
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -66,12 +64,6 @@ class Watcher:
             self._look()
 
     def _look(self) -> None:
-        try:
-            self._show()
-        except BrokenPipeError:  # nobody reads any more, as behind `head`; the runs go on
-            _silence()
-
-    def _show(self) -> None:
         if self._asked_to_stop and not self._said_stopping:
             self._said_stopping = True
             self._display.say(STOPPING)
@@ -94,12 +86,3 @@ class Watcher:
 def _epoch(store: RunStore, name: str) -> int:
     row = store.run(name)
     return row.epoch if row is not None else 0
-
-
-def _silence() -> None:
-    """Let what is printed from now on go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, sys.stdout.fileno())
-    finally:
-        os.close(nowhere)

@@ -52,7 +52,7 @@ def test_times_beyond_all_calendars_crash_nobody(path: str, answer: httpx.Respon
         service.stop()
 
 
-def test_a_session_of_an_odd_name_is_finished_like_any_other_and_spins_no_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_of_an_odd_name_is_finished_and_spins_no_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Reaper] = []
     init = Reaper.__init__
 
