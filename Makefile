@@ -1,9 +1,11 @@
-# Everything runs in .venv, made by plain pip. TORCH_INDEX=URL takes torch from an index of CPU builds.
+# Everything runs in .venv, made by plain pip. TORCH_INDEX=URL takes torch from an index of CPU builds; JOBS=N runs the
+# tests in so many processes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_INDEX ?=
+JOBS ?= 2
 READY := $(VENV)/.ready
 SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
@@ -30,7 +32,7 @@ demo: install ## Train, save, resume bit for bit, and see a failed resume leave 
 
 test: install $(SDKS_READY) ## Run the tests, official SDKs against the engine among them, with the coverage gate
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -78,7 +78,7 @@ def trainer(order: dict[str, Any]) -> int:
 
     threading.Thread(target=listen, daemon=True).start()
     with runtime(http_transport=Wire(points)):
-        (outcome,) = run_until_done(_config(order, root))
+        (outcome,) = run_until_done(_config(order, root), on_started=lambda _refs: say(pid=os.getpid(), begun=True))
     if "points" in order:
         Path(order["points"]).write_text("\n".join(points.labels))
     error = outcome.error

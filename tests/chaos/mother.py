@@ -30,6 +30,8 @@ class Child:
     stopped: bool = False
     at: str | None = None
     """The point that it says it stopped at."""
+    begun: bool = False
+    """Whether it is a trainer that has said that its run begins."""
     code: int | None = None
     """Its exit status, negative for a signal; None while it lives."""
     report: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -148,6 +150,7 @@ class Mother:
                 child.report = said
             case _:
                 child.url = said.get("url", child.url)
+                child.begun = said.get("begun", child.begun)
                 child.at = said.get("at", child.at)
 
     def ready(self) -> None:

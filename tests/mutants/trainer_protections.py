@@ -83,7 +83,7 @@ TRAINERS = (
     Protection(
         "a failure behind a takeover is told as the takeover",
         "actors/_trainer/_running.py",
-        "            self._give_up(error)\n",
+        "            self._give_up(error, partial(self.fail, error))\n",
         "            self.fail(error)\n",
         ("tests/trainer/test_trainer_taken_over.py",),
     ),
