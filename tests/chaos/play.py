@@ -184,7 +184,7 @@ class Play:
             mother.kill(trainer)
         # Before its run begins, and behind its end, a signal finds no handler, and takes the process as it takes any.
         unheard = not trainer.begun or trainer.report.get("state") == "finished"
-        expected = {STOPPED, FINISHED, -signal.SIGKILL} | ({-signal.SIGTERM} if unheard else set())
+        expected = (STOPPED, FINISHED, -signal.SIGKILL, *((-signal.SIGTERM,) if unheard else ()))
         assert trainer.code in expected, trainer
         assert trainer.code != STOPPED or trainer.report["state"] == "stopped", trainer
         self._trainers.pop()
