@@ -2,9 +2,12 @@
 
 import logging
 import signal
+from collections.abc import Generator
 
+import pytest
 import structlog
 
+from support_lanes import change_lanes, has_own_lane
 from support_loopback import stay_here
 
 stay_here()
@@ -15,3 +18,19 @@ structlog.configure(
 
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--other-lane",
+        action="store_true",
+        help="run the clients of this process through httpx in place of the fast lane, and the other way round",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _lanes(request: pytest.FixtureRequest) -> Generator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--other-lane") and not has_own_lane(str(request.node.path)):
+            change_lanes(patch)
+        yield

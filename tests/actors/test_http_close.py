@@ -5,7 +5,8 @@ from typing import Any
 
 import httpx
 
-from tinkex.actors._transport._http import Http, HttpReply
+from tinkex.actors._transport._attempt import HttpReply
+from tinkex.actors._transport._http import Http
 from tinkex.protocol import ApiKey
 
 
