@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 import structlog
@@ -30,7 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _lanes(request: pytest.FixtureRequest) -> Generator[None]:
+    end: Callable[[], object] = bool
     with pytest.MonkeyPatch.context() as patch:
         if request.config.getoption("--other-lane") and not has_own_lane(str(request.node.path)):
-            change_lanes(patch)
+            end = change_lanes(patch)
         yield
+        end()

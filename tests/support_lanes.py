@@ -4,6 +4,7 @@ A test's own transport stands behind httpx; here aiohttp reaches it over connect
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
@@ -19,8 +20,12 @@ _FILES: Final = {"tests/actors/test_http_close.py", "tests/actors/test_lanes.py"
 """Tests of a lane itself."""
 
 
-def change_lanes(patch: pytest.MonkeyPatch) -> None:
-    """Send what goes straight to the network through httpx, and what goes to a transport on the fast lane."""
+def change_lanes(patch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Send what goes straight to the network through httpx, and what goes to a transport on the fast lane.
+
+    What is returned is to be called at the end: a test that leaves a client of its own world open hears no complaint.
+    """
+    bridged: list[_Bridged] = []
     start, open_lane = _http.Http.__init__, _http.Http._open_lane
 
     def begin(self: _http.Http, base_url: str, api_key: Any, transport: Any = None) -> None:
@@ -32,10 +37,16 @@ def change_lanes(patch: pytest.MonkeyPatch) -> None:
         transport = self._transport
         if transport is not None and not isinstance(lane, _Bridged):
             lane = self._lane = _Bridged(lane, transport)
+            bridged.append(lane)
         return lane
+
+    def end() -> None:
+        for lane in bridged:
+            lane.forget()
 
     patch.setattr(_http.Http, "__init__", begin)
     patch.setattr(_http.Http, "_open_lane", open_bridge)
+    return end
 
 
 def has_own_lane(path: str) -> bool:
@@ -50,6 +61,12 @@ class _Bridged(FastLane):
 
     def _connector(self) -> aiohttp.BaseConnector:
         return _Connector(self._behind)
+
+    def forget(self) -> None:
+        session = self.__dict__.get("_session")
+        if session is not None and not session.closed:
+            session.connector._closed = True
+            session.detach()
 
 
 class _Connector(aiohttp.BaseConnector):
