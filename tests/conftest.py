@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 import pytest
 import structlog
 
-from support_lanes import change_lanes, has_own_lane
+from support_lanes import change_lanes
 from support_loopback import stay_here
 
 stay_here()
@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _lanes(request: pytest.FixtureRequest) -> Generator[None]:
     end: Callable[[], object] = bool
     with pytest.MonkeyPatch.context() as patch:
-        if request.config.getoption("--other-lane") and not has_own_lane(str(request.node.path)):
+        if request.config.getoption("--other-lane") and request.node.get_closest_marker("one_lane") is None:
             end = change_lanes(patch)
         yield
         end()

@@ -16,9 +16,6 @@ from aiohttp.client_proto import ResponseHandler
 from tinkex.actors._transport import _http
 from tinkex.actors._transport._fast_lane import FastLane
 
-_FILES: Final = {"tests/actors/test_http_close.py", "tests/actors/test_lanes.py"}
-"""Tests of a lane itself."""
-
 
 def change_lanes(patch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Send what goes straight to the network through httpx, and what goes to a transport on the fast lane.
@@ -47,11 +44,6 @@ def change_lanes(patch: pytest.MonkeyPatch) -> Callable[[], None]:
     patch.setattr(_http.Http, "__init__", begin)
     patch.setattr(_http.Http, "_open_lane", open_bridge)
     return end
-
-
-def has_own_lane(path: str) -> bool:
-    """Whether the tests of a file choose their lanes themselves."""
-    return any(path.endswith(name) for name in _FILES)
 
 
 class _Bridged(FastLane):
@@ -119,7 +111,7 @@ class _Wire(asyncio.Transport):
         )
         try:
             reply = await self._behind.handle_async_request(asked)
-            body = b"".join([part async for part in reply.stream])  # type: ignore[union-attr]
+            body = await reply.aread()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             self._fail(aiohttp.ClientConnectorError(self._key, OSError(str(error))))
         except httpx.TimeoutException as error:

@@ -16,6 +16,7 @@ from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._http import Http
 from tinkex.protocol import ApiKey
 
+pytestmark = pytest.mark.one_lane
 KEY = ApiKey("tml-secret")
 SHORT = 0.2
 
