@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from faults.matrix import PLACES, case, faults_of, row, table
 from faults.play import play
 
