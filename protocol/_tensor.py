@@ -1,6 +1,6 @@
 """Numbers of one type, as one buffer from the caller to the socket."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, Union, cast, get_args
 
@@ -14,7 +14,7 @@ TensorInput: TypeAlias = Union["TensorData", Sequence[Any], "np.ndarray[Any, Any
 """A tensor, (nested) lists of numbers, a NumPy array or a torch tensor."""
 
 _DTYPES: Final = get_args(Dtype)
-_ITEM_BYTES: Final = {"float32": 4, "int64": 8}
+ITEM_BYTES: Final[Mapping[Dtype, int]] = {"float32": 4, "int64": 8}
 
 
 class TensorData:
@@ -60,7 +60,7 @@ class TensorData:
             TinkexError: kind ``validation``, where the bytes are not as many as ``shape`` says.
         """
         view = memoryview(buffer).toreadonly().cast("B") if len(buffer) else memoryview(b"")
-        count, rest = divmod(len(view), _ITEM_BYTES[dtype])
+        count, rest = divmod(len(view), ITEM_BYTES[dtype])
         if rest:
             raise validation(f"{len(view)} bytes are no whole number of {dtype} values")
         self = cls.__new__(cls)
@@ -95,7 +95,7 @@ class TensorData:
         return np.frombuffer(self._buffer, dtype=self._dtype).reshape(self._shape)
 
     def __len__(self) -> int:
-        return len(self._buffer) // _ITEM_BYTES[self._dtype]
+        return len(self._buffer) // ITEM_BYTES[self._dtype]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorData):
