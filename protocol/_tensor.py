@@ -69,6 +69,32 @@ class TensorData:
         self._shape = (count,) if shape is None else _reshaped((count,), shape)
         return self
 
+    @classmethod
+    def split(cls, buffer: bytes, dtype: Dtype, lengths: Sequence[int], trailing: tuple[int, ...] = ()) -> list[Self]:
+        """Wrap the tensors that lie behind each other in ``buffer``, without a copy.
+
+        Args:
+            buffer: C-ordered bytes in the machine's byte order.
+            dtype: of all of them.
+            lengths: the bytes of each, whole numbers of rows, as many together as ``buffer`` has; not checked.
+            trailing: the shape of a row.
+        """
+        view = memoryview(buffer)
+        row = ITEM_BYTES[dtype] * prod(trailing)
+        new = cls.__new__
+        tensors: list[Self] = []
+        begin, last, shape = 0, 0, (0, *trailing)
+        for length in lengths:
+            if length != last:
+                last, shape = length, (length // row, *trailing)
+            self = new(cls)
+            self._buffer = view[begin : begin + length]
+            self._dtype = dtype
+            self._shape = shape
+            tensors.append(self)
+            begin += length
+        return tensors
+
     @property
     def buffer(self) -> memoryview:
         """The values in C order: read-only bytes."""
