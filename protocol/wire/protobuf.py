@@ -36,6 +36,7 @@ _CODES: Final[dict[Dtype, pb.DType]] = {"float32": pb.DTYPE_FLOAT32, "int64": pb
 MAX_DATUMS: Final = 1 << 20
 """How many datums a record may speak of; a few bytes could otherwise ask for any amount of memory."""
 
+
 def decode_pass(body: bytes) -> ForwardBackwardRequest | ForwardRequest:
     """Read the protobuf body of ``/forward_backward``.
 
