@@ -1,8 +1,8 @@
 """A request's body as one zstd frame, where that makes it smaller by more than it costs.
 
 Measured on passes (tokens, targets, masks of weights; ``make bench-bodies``): a quarter of the bytes and less for words
-of a text, a little more than a third for tokens without any pattern, at about 2 ms of processor for each megabyte. So it
-pays on any network, and does not on one machine.
+of a text, a little more than a third for tokens without any pattern, at about 2 ms of processor for each megabyte. So
+it pays on any network, and does not on one machine.
 """
 
 import sys
