@@ -11,7 +11,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-engine bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-bodies bench-engine bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench: install ## Measure the actor type against plain pykka in the same run
 
 bench-asyncio: install ## Measure an event loop's lag under thousands of awaits, against the idle loop and plain pykka
 	$(BIN)/python bench/asyncio_lag.py
+
+bench-bodies: install ## Measure the bodies of passes against protobuf's message objects and msgspec in the same run
+	$(BIN)/python bench/bodies.py
 
 bench-engine: install ## Measure the engine against peft's own loop in the same run (4 min); write docs/benchmarks.md
 	cd bench && ../$(BIN)/python -m engine_bench.run

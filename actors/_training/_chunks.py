@@ -37,7 +37,9 @@ def chunk_data(data: Sequence[Datum]) -> list[list[Datum]]:
 
 def estimate_bytes(datum: Datum) -> int:
     """Return about how many bytes ``datum`` takes as JSON."""
-    numbers = datum.model_input.length + sum(len(tensor) for tensor in datum.loss_fn_inputs.values())
+    numbers = datum.model_input.length
+    for tensor in datum.loss_fn_inputs.values():
+        numbers += len(tensor)
     return numbers * BYTES_PER_NUMBER
 
 

@@ -40,16 +40,24 @@ def send_part(
     """Write ``part`` under ``seq_id``, here and now, and return what sends it, for the io loop.
 
     A pass that is refused in JSON, in a way that may mean the format, is sent once more in protobuf under the same
-    number: no attempt in JSON ran. Where protobuf is refused too, the first refusal is the answer.
+    number: no attempt in JSON ran. Where protobuf is refused too, the first refusal is the answer. What cannot be
+    written is refused here: an array that was lent may have changed since the call was checked.
     """
-    if part.protobuf is not None and transport.profile.form_of_passes == "protobuf":
-        body = part.protobuf.encode(seq_id)
-        return transport.send(
-            part.protobuf.path, body, what=what, observe=observe, headers=_IN_PROTOBUF, departure=departure
-        )
-    if part.protobuf is not None:
-        return _send_pass(transport, part, part.protobuf, seq_id, part.encode(seq_id), what, observe, departure)
-    return transport.send(part.path, part.encode(seq_id), what=what, observe=observe, save=save, departure=departure)
+    other = part.protobuf
+    in_protobuf = other is not None and transport.profile.form_of_passes == "protobuf"
+    try:
+        body = other.encode(seq_id) if other is not None and in_protobuf else part.encode(seq_id)
+    except TinkexError as error:
+        return _refused(error)
+    if other is None:
+        return transport.send(part.path, body, what=what, observe=observe, save=save, departure=departure)
+    if in_protobuf:
+        return transport.send(other.path, body, what=what, observe=observe, headers=_IN_PROTOBUF, departure=departure)
+    return _send_pass(transport, part, other, seq_id, body, what, observe, departure)
+
+
+async def _refused(error: TinkexError) -> Refused:
+    return Refused(error)
 
 
 async def _send_pass(
@@ -70,7 +78,11 @@ async def _send_pass(
         return sent
     if not profile.other_form(sent.error, own_route=other.path != part.path):
         return sent
-    again = await transport.send(other.path, other.encode(seq_id), what=what, observe=observe, headers=_IN_PROTOBUF)
+    try:
+        body = other.encode(seq_id)
+    except TinkexError as error:
+        return Refused(error)
+    again = await transport.send(other.path, body, what=what, observe=observe, headers=_IN_PROTOBUF)
     if isinstance(again, Accepted):
         profile.note_pass("protobuf")
     return sent if isinstance(again, Refused) else again

@@ -53,7 +53,7 @@ def _passes(
             return wire.encode(request(body, seq_id))
 
         def encode_protobuf(seq_id: int) -> bytes:
-            from tinkex.protocol.wire.protobuf import encode_pass  # noqa: PLC0415 - with the first server that wants it
+            from tinkex.protocol.wire.protobuf_pass import encode_pass  # noqa: PLC0415 - it imports NumPy
 
             return encode_pass(request(body, seq_id))
 
@@ -166,7 +166,7 @@ def _output(body: bytes) -> ForwardBackwardOutput:
 
 
 def _protobuf_output(body: bytes) -> ForwardBackwardOutput:
-    from tinkex.protocol.wire.protobuf import decode_result  # noqa: PLC0415 - as above
+    from tinkex.protocol.wire.protobuf import decode_result  # noqa: PLC0415 - with the first such answer
 
     return _to_output(decode_result(body))
 

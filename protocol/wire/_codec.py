@@ -11,9 +11,10 @@ import msgspec
 from tinkex.protocol._datum import Datum
 from tinkex.protocol._errors import TinkexError
 from tinkex.protocol._model_input import CHUNK_TYPE, EncodedTextChunk
-from tinkex.protocol._tensor import TensorData
+from tinkex.protocol._tensor import ITEM_BYTES, TensorData
 from tinkex.protocol.wire._base import Body
 from tinkex.protocol.wire._mend import METRICS, is_word, mend, read_words
+from tinkex.protocol.wire._repeats import MIN_VALUES, runs, written
 from tinkex.protocol.wire._sparse import densify
 
 T = TypeVar("T")
@@ -130,7 +131,12 @@ def _write(value: Any) -> Any:
     raise NotImplementedError(f"{type(value).__name__} is no type of the wire")
 
 
-def _numbers(tensor: TensorData) -> list[Any]:
+def _numbers(tensor: TensorData) -> list[Any] | msgspec.Raw:
+    if tensor.dtype == "float32" and len(tensor) >= MIN_VALUES:
+        found = runs(bytes(tensor.buffer), ITEM_BYTES["float32"])
+        if found is not None:
+            number = tensor.buffer.cast("f")
+            return msgspec.Raw(written(found, lambda index: msgspec.json.encode(_spelt(number[index]))))
     values = tensor.tolist()
     # Any infinity or NaN makes the sum one; float32 values are too small for their sum to overflow a double.
     if tensor.dtype == "int64" or math.isfinite(sum(values)):
