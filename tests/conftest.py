@@ -2,7 +2,6 @@
 
 import logging
 import signal
-from collections.abc import Callable, Generator
 
 import pytest
 import structlog
@@ -29,10 +28,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _lanes(request: pytest.FixtureRequest) -> Generator[None]:
-    end: Callable[[], object] = bool
-    with pytest.MonkeyPatch.context() as patch:
-        if request.config.getoption("--other-lane") and request.node.get_closest_marker("one_lane") is None:
-            end = change_lanes(patch)
-        yield
-        end()
+def _lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.config.getoption("--other-lane") and request.node.get_closest_marker("one_lane") is None:
+        change_lanes(monkeypatch)

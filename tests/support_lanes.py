@@ -1,28 +1,24 @@
 """The other way of each exchange: what goes through httpx takes the fast lane, and the other way round.
 
-A test's own transport stands behind httpx; here aiohttp reaches it over connections that exist in memory only.
+A test's own transport stands behind httpx; here the fast lane reaches it over connections that exist in memory only.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
-import aiohttp
 import h11
 import httpx
 import pytest
-from aiohttp.client_proto import ResponseHandler
 
 from tinkex.actors._transport import _http
+from tinkex.actors._transport._attempt import Attempt, NotSent, cause_of
+from tinkex.actors._transport._connection import Connection
 from tinkex.actors._transport._fast_lane import FastLane
 
 
-def change_lanes(patch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Send what goes straight to the network through httpx, and what goes to a transport on the fast lane.
-
-    What is returned is to be called at the end: a test that leaves a client of its own world open hears no complaint.
-    """
-    bridged: list[_Bridged] = []
+def change_lanes(patch: pytest.MonkeyPatch) -> None:
+    """Send what goes straight to the network through httpx, and what goes to a transport on the fast lane."""
     start, open_lane = _http.Http.__init__, _http.Http._open_lane
 
     def begin(self: _http.Http, base_url: str, api_key: Any, transport: Any = None) -> None:
@@ -34,52 +30,41 @@ def change_lanes(patch: pytest.MonkeyPatch) -> Callable[[], None]:
         transport = self._transport
         if transport is not None and not isinstance(lane, _Bridged):
             lane = self._lane = _Bridged(lane, transport)
-            bridged.append(lane)
         return lane
-
-    def end() -> None:
-        for lane in bridged:
-            lane.forget()
 
     patch.setattr(_http.Http, "__init__", begin)
     patch.setattr(_http.Http, "_open_lane", open_bridge)
-    return end
+
+
+class _NotConnected(Exception):
+    """What a transport says of a connection that it could not make."""
 
 
 class _Bridged(FastLane):
     def __init__(self, lane: FastLane, transport: httpx.AsyncBaseTransport) -> None:
         self.__dict__.update(lane.__dict__)
+        self.__dict__["_dial"] = self._bridge
         self._behind = transport
 
-    def _connector(self) -> aiohttp.BaseConnector:
-        return _Connector(self._behind)
+    async def post(self, path: str, body: bytes, *, read_seconds: float, headers: Mapping[str, str]) -> Attempt:
+        try:
+            return await super().post(path, body, read_seconds=read_seconds, headers=headers)
+        except _NotConnected as error:
+            return NotSent(cause_of(error))
 
-    def forget(self) -> None:
-        session = self.__dict__.get("_session")
-        if session is not None and not session.closed:
-            session.connector._closed = True
-            session.detach()
-
-
-class _Connector(aiohttp.BaseConnector):
-    def __init__(self, behind: httpx.AsyncBaseTransport) -> None:
-        super().__init__(limit=0)
-        self._behind = behind
-
-    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:  # noqa: ASYNC109 - aiohttp's signature
-        protocol = ResponseHandler(self._loop)
-        protocol.connection_made(_Wire(self._loop, protocol, self._behind, str(req.url.origin()), req.connection_key))
-        return protocol
+    async def _bridge(self, url: Any, _tls: Any) -> Connection:
+        connection = Connection()
+        origin = f"{url.scheme}://{url.netloc}"
+        connection.connection_made(_Wire(asyncio.get_running_loop(), connection, self._behind, origin))
+        return connection
 
 
 class _Wire(asyncio.Transport):
-    """One connection: h11 reads what aiohttp writes, and writes what the transport behind answers."""
+    """One connection: h11 reads what the fast lane writes, and writes what the transport behind answers."""
 
-    def __init__(
-        self, loop: Any, protocol: ResponseHandler, behind: httpx.AsyncBaseTransport, origin: str, key: Any
-    ) -> None:
+    def __init__(self, loop: Any, protocol: Connection, behind: httpx.AsyncBaseTransport, origin: str) -> None:
         super().__init__()
-        self._loop, self._protocol, self._behind, self._origin, self._key = loop, protocol, behind, origin, key
+        self._loop, self._protocol, self._behind, self._origin = loop, protocol, behind, origin
         self._http = h11.Connection(h11.SERVER)
         self._request: h11.Request | None = None
         self._body = b""
@@ -113,9 +98,9 @@ class _Wire(asyncio.Transport):
             reply = await self._behind.handle_async_request(asked)
             body = await reply.aread()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            self._fail(aiohttp.ClientConnectorError(self._key, OSError(str(error))))
+            self._fail(_NotConnected(str(error)))
         except httpx.TimeoutException as error:
-            self._fail(aiohttp.SocketTimeoutError(str(error)))
+            self._fail(TimeoutError(str(error)))
         except httpx.HTTPError as error:
             self._lose(ConnectionResetError(str(error)))
         else:
@@ -132,10 +117,9 @@ class _Wire(asyncio.Transport):
         if not self._closing:
             self._protocol.data_received(b"".join(part or b"" for part in said))
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
         if not self._closing:
-            self._protocol.set_exception(error)
-            self.close()
+            self._protocol._fail(error)
 
     def _lose(self, error: Exception) -> None:
         if not self._closing:

@@ -1,38 +1,68 @@
-"""The way of sends and polls where nothing but the network is between: the only place that knows aiohttp.
+"""The way of sends and polls where nothing but the network is between: sockets, and a parser in C.
 
-An exchange costs a fifth of what it costs through an httpx client. What it means is the same: the tests of behaviour
-run through both.
+An exchange costs a tenth of what it costs through an httpx client, most of which goes into objects for requests and
+answers that nobody here looks at. What it means is the same: the tests of behaviour run through both.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Final
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
 
-from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent, cause_of
+from tinkex.actors._transport._answer_reader import MalformedAnswer
+from tinkex.actors._transport._attempt import Attempt, Lost, NotSent, cause_of
+from tinkex.actors._transport._connection import Connection
 from tinkex.protocol import ApiKey
 
 if TYPE_CHECKING:
     import ssl
 
-    import aiohttp
-    from yarl import URL
+MOST_IDLE: Final = 64
+_HEADS_KEPT: Final = 256
+_ATTEMPT_DELAY: Final = 0.25
+"""Seconds after which a name's next address is tried beside the first (RFC 8305)."""
 
-PIECE_BYTES: Final = 256 * 1024
-"""Larger bodies go out piece by piece, and each piece must go out in the time that a read may take."""
-
-_HEADER_BYTES: Final = 64 * 1024
-_PATHS_KEPT: Final = 256
+_PLAIN: Final = re.compile(r"[!-~]+")
+_VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
+_PORTS: Final = {"http": 80, "https": 443}
 
 
-def goes_direct(*, local: bool) -> bool:
-    """Whether nothing is configured that stands between a client and its server: proxies of the environment do.
+def goes_direct(base_url: str, *, local: bool) -> bool:
+    """Whether nothing stands between a client and its server that only httpx knows to use.
 
     Args:
-        local: whether the server is on this machine, which no proxy is asked for.
+        base_url: a URL that names a user, or a host that is not ASCII, is left to httpx.
+        local: whether the server is on this machine; for others the proxies of the environment are asked.
     """
-    return local or not getproxies()
+    netloc = urlsplit(base_url).netloc
+    return "@" not in netloc and netloc.isascii() and (local or not getproxies())
+
+
+class Dialler(Protocol):
+    """How connections are made."""
+
+    async def __call__(self, url: SplitResult, tls: "ssl.SSLContext | None") -> Connection:
+        """Return a new connection to the host of ``url``.
+
+        Raises:
+            OSError: there is none to be had.
+        """
+        ...
+
+
+async def dial(url: SplitResult, tls: "ssl.SSLContext | None") -> Connection:
+    """Connect over the network, by the first of the host's addresses that answers."""
+    _, connection = await asyncio.get_running_loop().create_connection(
+        Connection,
+        url.hostname,
+        url.port or _PORTS[url.scheme],
+        ssl=tls,
+        happy_eyeballs_delay=_ATTEMPT_DELAY,
+    )
+    return connection
 
 
 class FastLane:
@@ -43,10 +73,11 @@ class FastLane:
     Args:
         base_url: the server, without a trailing slash.
         api_key: goes with each request.
-        headers: go with each request that has none of the same name.
+        headers: go with each request that has none of the same name; names in lower case.
         connect_seconds: for which a connection may be tried.
-        keepalive_seconds: for which an idle connection is kept.
+        keepalive_seconds: for which an idle connection is used again.
         tls: for servers behind TLS; None for others.
+        dialler: makes connections.
     """
 
     def __init__(
@@ -58,102 +89,107 @@ class FastLane:
         connect_seconds: float,
         keepalive_seconds: float,
         tls: "ssl.SSLContext | None",
+        dialler: Dialler = dial,
     ) -> None:
         """Keep what is needed; the first connection opens with the first request."""
-        self._base_url: Final = base_url
+        self._url: Final = urlsplit(base_url)
         self._api_key: Final = api_key
         self._headers: Final = headers
         self._connect_seconds: Final = connect_seconds
         self._keepalive_seconds: Final = keepalive_seconds
         self._tls: Final = tls
-        self._urls: dict[str, URL] = {}
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._dial: Final = dialler
+        self._idle: deque[Connection] = deque()
+        self._heads: dict[tuple[str, ...], bytes] = {}
 
     async def post(self, path: str, body: bytes, *, read_seconds: float, headers: Mapping[str, str]) -> Attempt:
         """Send one request and read its whole answer; never repeats, never raises for what the network did."""
-        import aiohttp  # noqa: PLC0415 - with the first exchange, not with the import of tinkex
-
-        sent = {"x-api-key": self._api_key.reveal(), **headers}
         try:
-            if len(body) <= PIECE_BYTES:
-                return await self._post(path, body, read_seconds, sent)
-            async with asyncio.timeout(None) as watch:
-                sent["content-length"] = str(len(body))
-                return await self._post(path, _pieces(body, watch, read_seconds), read_seconds, sent)
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
+            head = b"%b%d\r\n\r\n" % (self._head(path, headers), len(body))
+        except ValueError as error:  # an id that the server gave, or a key, that is no part of a request
+            return NotSent(str(error))
+        try:
+            connection = self._from_pool() or await self._connect()
+        except (OSError, UnicodeError) as error:
             return NotSent(cause_of(error))
+        answered = False
+        try:
+            reply = await connection.exchange(head, body, read_seconds)
+            answered = True
         except TimeoutError as error:
             return Lost(cause_of(error), timed_out=True)
-        except ValueError as error:  # of an id that the server gave, which is no part of a path
-            if isinstance(error, aiohttp.InvalidURL) or not isinstance(error, aiohttp.ClientError):
-                return NotSent(cause_of(error))
+        except (OSError, MalformedAnswer) as error:
             return Lost(cause_of(error), timed_out=False)
-        except (aiohttp.ClientError, OSError) as error:
-            return Lost(cause_of(error), timed_out=False)
+        finally:
+            if answered and connection.usable:
+                self._give_back(connection)
+            else:
+                connection.abort()
+        return reply
 
     async def close(self) -> None:
         """Close the connections. No exchange may be under way."""
-        await self._session.close()
+        idle, self._idle = self._idle, deque()
+        for connection in idle:
+            connection.abort()
+        for connection in idle:
+            await connection.gone
 
-    async def _post(
-        self, path: str, body: bytes | AsyncIterator[memoryview], read_seconds: float, headers: Mapping[str, str]
-    ) -> HttpReply:
-        request = self._session.post(
-            self._url(path), data=body, headers=headers, allow_redirects=False, timeout=self._timeout(read_seconds)
-        )
-        async with request as reply:
-            return HttpReply(reply.status, reply.headers, await reply.read())
+    # Connections
 
-    @cached_property
-    def _session(self) -> "aiohttp.ClientSession":
-        import aiohttp  # noqa: PLC0415 - as above
+    def _from_pool(self) -> Connection | None:
+        """Take the one used last, so that what is not needed grows old."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and not self._is_old(connection):
+                return connection
+            connection.abort()
+        return None
 
-        return aiohttp.ClientSession(
-            connector=self._connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-            max_line_size=_HEADER_BYTES,
-            max_field_size=_HEADER_BYTES,
-        )
+    def _give_back(self, connection: Connection) -> None:
+        self._idle.append(connection)
+        while len(self._idle) > MOST_IDLE or self._is_old(self._idle[0]):
+            self._idle.popleft().abort()
 
-    def _connector(self) -> "aiohttp.BaseConnector":
-        import aiohttp  # noqa: PLC0415 - as above
+    def _is_old(self, connection: Connection) -> bool:
+        return asyncio.get_running_loop().time() - connection.idle_since > self._keepalive_seconds
 
-        return aiohttp.TCPConnector(
-            limit=0,
-            keepalive_timeout=self._keepalive_seconds,
-            resolver=aiohttp.ThreadedResolver(),  # by the loop's own getaddrinfo
-            ssl=self._tls if self._tls is not None else True,
-        )
+    async def _connect(self) -> Connection:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                return await self._dial(self._url, self._tls)
+        except TimeoutError:
+            raise TimeoutError(f"no connection in {self._connect_seconds:g} s") from None
 
-    def _url(self, path: str) -> "URL":
-        url = self._urls.get(path)
-        if url is None:
-            from yarl import URL  # noqa: PLC0415 - comes with aiohttp
+    # Requests
 
-            if len(self._urls) >= _PATHS_KEPT:
-                self._urls.clear()
-            url = self._urls[path] = URL(self._base_url + path)
-        return url
+    def _head(self, path: str, headers: Mapping[str, str]) -> bytes:
+        """Return all of a request's head but its length.
 
-    def _timeout(self, read_seconds: float) -> "aiohttp.ClientTimeout":
-        timeout = self._timeouts.get(read_seconds)
-        if timeout is None:
-            import aiohttp  # noqa: PLC0415 - as above
+        Raises:
+            ValueError: it would be none.
+        """
+        key = (path, *headers, *headers.values())
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _HEADS_KEPT:
+                self._heads.clear()
+            head = self._heads[key] = self._write_head(path, headers)
+        return head
 
-            timeout = self._timeouts[read_seconds] = aiohttp.ClientTimeout(
-                total=None, sock_connect=self._connect_seconds, sock_read=read_seconds
-            )
-        return timeout
-
-
-async def _pieces(body: bytes, watch: asyncio.Timeout, seconds: float) -> AsyncIterator[memoryview]:
-    """Yield ``body`` in pieces; ``watch`` is sprung where one of them does not go out in ``seconds``.
-
-    aiohttp waits for an answer only from the last byte on, and a peer that reads no more would hold it for ever.
-    """
-    loop, whole = asyncio.get_running_loop(), memoryview(body)
-    for begin in range(0, len(body), PIECE_BYTES):
-        watch.reschedule(loop.time() + seconds)
-        yield whole[begin : begin + PIECE_BYTES]
-    watch.reschedule(None)
+    def _write_head(self, path: str, headers: Mapping[str, str]) -> bytes:
+        target = self._url.path + path
+        if _PLAIN.fullmatch(target) is None:
+            raise ValueError("not a path of a URL")
+        fields = {
+            "host": self._url.netloc,
+            **self._headers,
+            "accept-encoding": "gzip, deflate",
+            "x-api-key": self._api_key.reveal(),
+            **headers,
+        }
+        for name, value in fields.items():
+            if _VALUE.fullmatch(value) is None:
+                raise ValueError(f"the header {name} has characters that no header may have")
+        lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "content-length: "]
+        return "\r\n".join(lines).encode("latin-1")

@@ -38,7 +38,7 @@ class Http:
         self._api_key = api_key
         self._transport = transport
         self._local = is_loopback(urlsplit(base_url).hostname or "")
-        self._direct = transport is None and goes_direct(local=self._local)
+        self._direct = transport is None and goes_direct(base_url, local=self._local)
         self._client: httpx.AsyncClient | None = None
         self._lane: FastLane | None = None
         self._open_exchanges = 0

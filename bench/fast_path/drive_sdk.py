@@ -62,9 +62,7 @@ class Sdk:
     async def pipelined(self, count: int, meter: Meter | None) -> None:
         del meter
         client, first = self._clients[0], self._number + 1
-        futures = [
-            client.optim_step(self._types.AdamParams(learning_rate=rate_of(self._next()))) for _ in range(count)
-        ]
+        futures = [client.optim_step(self._types.AdamParams(learning_rate=rate_of(self._next()))) for _ in range(count)]
         self._steps += [(await future, first + place) for place, future in enumerate(futures)]
 
     async def passes(self, count: int, meter: Meter | None) -> None:

@@ -37,7 +37,9 @@ def options(doc: str | None) -> argparse.Namespace:
     parser.add_argument("scenario")
     parser.add_argument("--tiny", action="store_true", help="small, to see that it runs")
     parser.add_argument("--count", type=int, help="operations instead of the scenario's")
-    parser.add_argument("--lane", choices=["own", "httpx"], default="own", help="ours alone: httpx is a user's transport")
+    parser.add_argument(
+        "--lane", choices=["own", "httpx"], default="own", help="ours alone: httpx is a user's transport"
+    )
     parser.add_argument("--profile", choices=["calls", "cpu"], help="ours alone: find where the time goes")
     return parser.parse_args()
 

@@ -40,7 +40,9 @@ def interpreter(side: str) -> str:
     if side != "sdk":
         return sys.executable
     if not SDK.exists():
-        raise WrongError(f"{SDK} is missing; make bench makes it, or say make {SDK.parents[1].relative_to(BENCH.parent)}/.ready")
+        raise WrongError(
+            f"{SDK} is missing; make bench makes it, or say make {SDK.parents[1].relative_to(BENCH.parent)}/.ready"
+        )
     return str(SDK)
 
 
@@ -67,9 +69,7 @@ def driver(side: str, url: str, scenario: str, extra: Sequence[str] = ()) -> Any
         WrongError: it failed; its last words are told.
     """
     command = [interpreter(side), "-m", f"fast_path.drive_{side}", url, scenario, *extra]
-    done = subprocess.run(
-        command, env=environment(side), capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    done = subprocess.run(command, env=environment(side), capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
         raise WrongError(f"{side} failed in {scenario}:\n{done.stderr[-4000:]}")
     sys.stderr.write(done.stderr if "--profile" in extra else "")

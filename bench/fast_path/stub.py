@@ -115,7 +115,6 @@ class Connection(asyncio.BufferedProtocol):
         return len(head) + len(answer.body)
 
 
-
 class Server:
     """The service with its clock."""
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from tinkex.actors._transport import _fast_lane
+from tinkex.actors._transport import _connection
 from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._http import Http
 from tinkex.protocol import ApiKey
@@ -220,7 +220,7 @@ async def test_a_peer_that_reads_no_more_is_lost_in_time(lane: str) -> None:
 
 
 async def test_a_large_body_arrives_whole_and_with_its_length(lane: str) -> None:
-    body = bytes(range(256)) * (_fast_lane.PIECE_BYTES // 64) + b"and some"  # 5 pieces
+    body = bytes(range(256)) * (_connection.PIECE_BYTES // 64) + b"and some"  # 5 pieces
     seen = bytearray()
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -228,7 +228,7 @@ async def test_a_large_body_arrives_whole_and_with_its_length(lane: str) -> None
         assert f"content-length: {len(body)}".encode() in line.lower()
         assert b"transfer-encoding" not in line.lower()
         while len(seen) < len(body):
-            seen.extend(await reader.read(_fast_lane.PIECE_BYTES))
+            seen.extend(await reader.read(_connection.PIECE_BYTES))
             await asyncio.sleep(0)
         writer.write(answer("200 OK", b"{}"))
 
