@@ -36,7 +36,7 @@ def change_lanes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_http.Http, "_open_lane", open_bridge)
 
 
-class _NotConnected(Exception):
+class _NotConnectedError(Exception):
     """What a transport says of a connection that it could not make."""
 
 
@@ -49,7 +49,7 @@ class _Bridged(FastLane):
     async def post(self, path: str, body: bytes, *, read_seconds: float, headers: Mapping[str, str]) -> Attempt:
         try:
             return await super().post(path, body, read_seconds=read_seconds, headers=headers)
-        except _NotConnected as error:
+        except _NotConnectedError as error:
             return NotSent(cause_of(error))
 
     async def _bridge(self, url: Any, _tls: Any) -> Connection:
@@ -98,7 +98,7 @@ class _Wire(asyncio.Transport):
             reply = await self._behind.handle_async_request(asked)
             body = await reply.aread()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            self._fail(_NotConnected(str(error)))
+            self._fail(_NotConnectedError(str(error)))
         except httpx.TimeoutException as error:
             self._fail(TimeoutError(str(error)))
         except httpx.HTTPError as error:
