@@ -12,6 +12,12 @@ PAUSES: Final = frozenset({"paused_capacity", "paused_rate_limit", "paused_billi
 
 _NO_WORK: Final = PAUSES | {"queued", "suspect"}
 
+
+def is_work(state: str) -> bool:
+    """Whether time in ``state`` counts as work."""
+    return state not in _NO_WORK
+
+
 LEAST_SECONDS: Final = 1e-3
 """The shortest wait for an operation to be overdue."""
 
@@ -99,7 +105,7 @@ class Waiting:
         now = self._clock.monotonic()
         if self._since_work is not None:
             self._worked += now - self._since_work
-        self._since_work = now if self._counts and state not in _NO_WORK else None
+        self._since_work = now if self._counts and is_work(state) else None
 
 
 _current: contextvars.ContextVar[Waiting | None] = contextvars.ContextVar("tinkex_waiting", default=None)

@@ -1,6 +1,7 @@
 """A part on its way in the form that its server takes: JSON first, protobuf where JSON is no form of a pass there."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 
 from tinkex.actors._training._operation import Part, ProtobufForm
@@ -17,13 +18,17 @@ from tinkex.actors._transport import (
     ResultLost,
     Transport,
     Unknown,
+    future_of,
 )
 from tinkex.protocol import TinkexError
 
 Verdict = Accepted | Refused | Unknown | Exists
 Outcome = Done | Failed | ResultLost
+Send = Callable[[], Coroutine[Any, Any, Verdict]]
+Told = Callable[[Accepted, str], object]
 
 _IN_PROTOBUF: Final = {"content-type": PROTOBUF}
+_AS_IT_IS: Final[Mapping[str, str]] = {}
 _WANTS_PROTOBUF: Final = {"accept": PROTOBUF}
 
 
@@ -36,28 +41,49 @@ def send_part(
     observe: Observe,
     save: bool,
     departure: Departure | None = None,
-) -> Coroutine[Any, Any, Verdict]:
+) -> Send:
     """Write ``part`` under ``seq_id``, here and now, and return what sends it, for the io loop.
 
     A pass that is refused in JSON, in a way that may mean the format, is sent once more in protobuf under the same
-    number: no attempt in JSON ran. Where protobuf is refused too, the first refusal is the answer. What cannot be
-    written is refused here: an array that was lent may have changed since the call was checked.
+    number: no attempt in JSON ran. Where protobuf is refused too, the first refusal is the answer.
     """
-    other = part.protobuf
-    in_protobuf = other is not None and transport.profile.form_of_passes == "protobuf"
+    if part.protobuf is not None and transport.profile.form_of_passes == "protobuf":
+        body = part.protobuf.encode(seq_id)
+        return partial(
+            transport.send,
+            part.protobuf.path,
+            body,
+            what=what,
+            observe=observe,
+            headers=_IN_PROTOBUF,
+            departure=departure,
+        )
+    body = part.encode(seq_id)
+    if part.protobuf is not None:
+        return partial(_send_pass, transport, part, part.protobuf, seq_id, body, what, observe, departure)
+    return partial(transport.send, part.path, body, what=what, observe=observe, save=save, departure=departure)
+
+
+async def send_and_ask(
+    transport: Transport, part: Part, send: Send, accepted: Told, *, what: str, observe: Observe
+) -> Verdict | Outcome:
+    """Send ``part`` and, where it is accepted, ask for its result at once.
+
+    In between, on the io loop, ``accepted`` is told; what is returned is then the result's fate, and that of the
+    request otherwise, also where its result came with the answer or the answer cannot be read.
+    """
+    sent = await send()
+    if not isinstance(sent, Accepted):
+        return sent
     try:
-        body = other.encode(seq_id) if other is not None and in_protobuf else part.encode(seq_id)
-    except TinkexError as error:
-        return _refused(error)
-    if other is None:
-        return transport.send(part.path, body, what=what, observe=observe, save=save, departure=departure)
-    if in_protobuf:
-        return transport.send(other.path, body, what=what, observe=observe, headers=_IN_PROTOBUF, departure=departure)
-    return _send_pass(transport, part, other, seq_id, body, what, observe, departure)
-
-
-async def _refused(error: TinkexError) -> Refused:
-    return Refused(error)
+        request_id = future_of(sent.body, what)
+    except TinkexError:
+        return sent
+    if request_id is None:
+        return sent
+    observe("running", None)
+    accepted(sent, request_id)
+    return await transport.poll(request_id, what=what, observe=observe, headers=_wanted(transport, part))
 
 
 async def _send_pass(
@@ -90,9 +116,12 @@ async def _send_pass(
 
 def poll_part(transport: Transport, part: Part, *, what: str, observe: Observe) -> Coroutine[Any, Any, Outcome]:
     """Return what asks for the result of ``part``, which was accepted, in the form that its server writes."""
+    return transport.poll(part.request_id or "", what=what, observe=observe, headers=_wanted(transport, part))
+
+
+def _wanted(transport: Transport, part: Part) -> Mapping[str, str]:
     wants = part.protobuf is not None and transport.profile.form_of_passes == "protobuf"
-    headers = _WANTS_PROTOBUF if wants else {}
-    return transport.poll(part.request_id or "", what=what, observe=observe, headers=headers)
+    return _WANTS_PROTOBUF if wants else _AS_IT_IS
 
 
 def read_part(part: Part, body: bytes, form: PassForm) -> Any:

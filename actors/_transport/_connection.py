@@ -58,7 +58,8 @@ class Connection(asyncio.Protocol):
         """
         if self._transport is None or self._answer is not None:
             raise AssertionError("a connection is used by one exchange at a time")
-        self._answer = answer = self._loop.create_future()
+        answer: asyncio.Future[HttpReply] = self._loop.create_future()
+        self._answer = answer
         self._seconds = read_seconds
         self._extend()
         try:

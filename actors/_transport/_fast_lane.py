@@ -57,7 +57,7 @@ async def dial(url: SplitResult, tls: "ssl.SSLContext | None") -> Connection:
     """Connect over the network, by the first of the host's addresses that answers."""
     _, connection = await asyncio.get_running_loop().create_connection(
         Connection,
-        url.hostname,
+        url.hostname or "",
         url.port or _PORTS[url.scheme],
         ssl=tls,
         happy_eyeballs_delay=_ATTEMPT_DELAY,

@@ -75,6 +75,7 @@ class Transport:
         self._rng = rng
         self._courtesy = courtesy if courtesy is not None else Courtesy(base_url, clock, rng)
         self._express = False
+        self._log = log().bind()
 
     @property
     def server_time(self) -> float | None:
@@ -234,7 +235,7 @@ class Transport:
         begun = self._clock.monotonic()
         attempt = await self._courtesy.attempt(turn, exchange)
         outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
-        log().debug("http", path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
+        self._log.debug("http", path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
         if isinstance(attempt, HttpReply):
             self._note_time(attempt.headers.get("date"))
         return attempt

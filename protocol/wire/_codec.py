@@ -19,6 +19,7 @@ from tinkex.protocol.wire._sparse import densify
 
 T = TypeVar("T")
 
+_SIMPLE: Final = frozenset({str, int, float, bool})
 _BARE_WORD: Final = re.compile(rb"-?(?:NaN|Infinity)")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _AT_PATH: Final = re.compile(r" - at `([^`]*)`")
@@ -89,12 +90,16 @@ def _plain(value: Any, nulls: bool) -> Any:
     if not _has_nones(value):
         return value
     written = nulls or (isinstance(value, Body) and value.SENDS_NULL)
-    fields = {name: getattr(value, name) for name in value.__struct_fields__}
-    return {
-        name: _spelt_metrics(cast("dict[str, Any]", item)) if _are_metrics(name, item) else _plain(item, nulls)
-        for name, item in fields.items()
-        if written or item is not None
-    }
+    fields: dict[str, Any] = {}
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        if type(item) in _SIMPLE:
+            fields[name] = item
+        elif _are_metrics(name, item):
+            fields[name] = _spelt_metrics(cast("dict[str, Any]", item))
+        elif written or item is not None:
+            fields[name] = _plain(item, nulls)
+    return fields
 
 
 def _has_nones(value: object) -> bool:
