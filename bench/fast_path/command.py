@@ -18,6 +18,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small, to see that it runs; its figures mean nothing")
     parser.add_argument("--count", type=int, help="operations instead of a scenario's own number")
     parser.add_argument("--lane", choices=["own", "httpx"], default="own", help="ours over a user's own transport")
+    parser.add_argument("--profile", metavar="SCENARIO", help="run ours once under a profiler and name the top costs")
+    parser.add_argument("--how", choices=["calls", "cpu"], default="calls", help="count calls, or take samples")
     return parser.parse_args()
 
 
@@ -36,6 +38,10 @@ def main() -> None:
     """Run what was asked for."""
     given = options()
     extra = [*(["--tiny"] if given.tiny else []), *(["--count", str(given.count)] if given.count else [])]
+    if given.profile:
+        with stub() as url:
+            show(given.profile, "ours", [driver("ours", url, given.profile, [*extra, "--profile", given.how])])
+        return
     found = dict[tuple[str, str], list[dict[str, Any]]]()
     with stub() as url:
         for repeat in range(given.repeats):

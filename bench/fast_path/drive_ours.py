@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from fast_path.driving import chosen, drive, options, tell
 from fast_path.meter import Control, Meter
+from fast_path.profiling import profiler
 from fast_path.scenarios import Scenario
 from fast_path.values import BASE_MODEL, RANK, check, check_passes, norm_of, rate_of, tokens_of
 from tinkex.actors import ServiceClient, TrainingClientRef
@@ -130,8 +131,9 @@ def main() -> None:
     """Run one scenario."""
     given = options(__doc__)
     case = chosen(given)
+    watching = profiler(given.profile)
     work = Ours(given.url, case, given.lane)
-    tell(asyncio.run(drive(work, case, Control(given.url))))
+    tell(asyncio.run(drive(work, case, Control(given.url), watching.around if watching is not None else None)))
 
 
 if __name__ == "__main__":
