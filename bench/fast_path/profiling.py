@@ -32,6 +32,9 @@ class Cost(NamedTuple):
     """CPU seconds, what it called left out."""
     whole: float
 
+    def plus(self, other: "Cost", sign: int = 1) -> "Cost":
+        return Cost(self.calls + sign * other.calls, self.own + sign * other.own, self.whole + sign * other.whole)
+
 
 class Calls:
     """Counts all calls of all threads; make it before the first thread starts."""
@@ -45,7 +48,7 @@ class Calls:
             with self._profile(thread.name):
                 run(thread)
 
-        threading.Thread.run = counted  # type: ignore[method-assign]
+        threading.Thread.run = counted  # type: ignore[method-assign, assignment]
         self._main = self._profile("main")
         self._main.enable()
 
@@ -64,7 +67,7 @@ class Calls:
         self._main.disable()
         found = self._costs()
         for key, cost in before.items():
-            found[key] = Cost(*(now - then for now, then in zip(found[key], cost, strict=True)))
+            found[key] = found[key].plus(cost, -1)
         _tell(found, used)
 
     def _costs(self) -> Costs:
@@ -76,7 +79,7 @@ class Calls:
                 key = name, entry.code
                 earlier = found.get(key, Cost(0, 0.0, 0.0))
                 new = Cost(entry.callcount, entry.inlinetime, entry.totaltime)
-                found[key] = Cost(*(one + other for one, other in zip(earlier, new, strict=True)))
+                found[key] = earlier.plus(new)
         return found
 
 
@@ -109,7 +112,7 @@ class Samples:
             self._look(note=True)
 
     def _look(self, *, note: bool) -> None:
-        frames = sys._current_frames()  # noqa: SLF001 - its documented name
+        frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its documented name
         for thread in threading.enumerate():
             if thread.ident is None or thread.name == "sampler" or thread.ident not in frames:
                 continue
@@ -132,7 +135,9 @@ class Samples:
 
 def profiler(how: str | None) -> Calls | Samples | None:
     """Return the profiler called ``how``."""
-    return {"calls": Calls, "cpu": Samples}[how]() if how else None
+    if how is None:
+        return None
+    return Calls() if how == "calls" else Samples()
 
 
 def _codes(frame: FrameType | None) -> set[CodeType]:
@@ -176,7 +181,7 @@ def _tell(found: Costs, used: float) -> None:
         for table, name in ((threads, _kind(thread)), (libraries, _library(place))):
             table[name] = table.get(name, 0.0) + cost.own
         earlier = functions.get(place, Cost(0, 0.0, 0.0))
-        functions[place] = Cost(*(one + other for one, other in zip(earlier, cost, strict=True)))
+        functions[place] = earlier.plus(cost)
     for title, table in (("threads", threads), ("libraries", libraries)):
         print(f"\n{title}", file=sys.stderr)
         for name, seconds in sorted(table.items(), key=lambda item: -item[1])[:15]:
