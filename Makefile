@@ -11,7 +11,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-bodies bench-engine bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-bodies bench-engine bench-genserver bench-scale bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,7 +73,13 @@ check: install ## Format, lint, types, arrows between rooms
 serve: install ## Serve the embedded engine on http://127.0.0.1:8080, keeping its runs in ./out/engine
 	$(BIN)/tinkex serve --root out/engine
 
-bench: install ## Measure the actor type against plain pykka in the same run
+bench: install .venv-sdk/0.38.0/.ready ## Measure the hot path against the official SDK and raw sockets in one run (5 min); write docs/benchmarks.md
+	$(BIN)/python bench/fast_path/run.py --write $(if $(REPEATS),--repeats $(REPEATS))
+
+bench-scale: install ## Measure the hot path with up to 1,000 clients, 10,000 results on their way and 50 MB; write docs/benchmarks.md
+	$(BIN)/python bench/fast_path/scale.py --write
+
+bench-genserver: install ## Measure the actor type against plain pykka in the same run
 	$(BIN)/python bench/genserver.py
 
 bench-asyncio: install ## Measure an event loop's lag under thousands of awaits, against the idle loop and plain pykka

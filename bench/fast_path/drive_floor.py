@@ -1,22 +1,24 @@
-"""The least that the wire costs: the same bodies on plain sockets, one request at a time; ``python -m fast_path.drive_floor``.
+"""The least that the wire costs, ``python -m fast_path.drive_floor``: the same bodies on a plain socket, one by one.
 
-It builds no objects, checks nothing on its way and knows every length before; no client can be as cheap as that.
+It builds no objects and checks nothing on its way; no client can be as cheap as that.
 """
 
 import asyncio
 import json
 import socket
 import time
+from itertools import pairwise
+from struct import unpack
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from fast_path.driving import chosen, drive, options, tell
-from fast_path.meter import Control, Meter
+from fast_path.meter import Meter
 from fast_path.scenarios import Scenario
 from fast_path.stub_wire import field, fields_of
-from fast_path.values import BASE_MODEL, RANK, check, check_passes, norm_of, rate_of, tokens_of
+from fast_path.values import RANK, Answers, rate_of, tokens_of
 
 PROTOBUF = b"application/x-protobuf"
 JSON = b"application/json"
@@ -62,10 +64,9 @@ class Floor:
     def __init__(self, url: str, case: Scenario) -> None:
         self._url = url
         self._case = case
+        self.answers = Answers(case)
         self._models = list[bytes]()
         self._data = b""
-        self._steps = list[tuple[bytes, int]]()
-        self._passes = list[tuple[Any, int]]()
         self._number = 0
         self._made = 0
 
@@ -73,10 +74,10 @@ class Floor:
         self._line = Line(self._url)
         self._session = json.loads(self._line.post(b"create_session", b"{}"))["session_id"]
         for _ in range(self._case.clients):
-            body = json.dumps({**self._next_model(), "base_model": BASE_MODEL, "lora_config": {"rank": RANK}})
+            body = json.dumps({**self._next_model(), "base_model": self._case.model, "lora_config": {"rank": RANK}})
             self._models.append(json.loads(self._fetch(b"create_model", body.encode()))["model_id"].encode())
         for datum in range(self._case.datums):
-            self._data += field(3, _datum(tokens_of(datum, self._case.tokens)))
+            self._data += field(3, _datum(tokens_of(datum, self._case)))
         self._data += field(4, b"cross_entropy")
 
     async def run(self, count: int, meter: Meter | None) -> None:
@@ -85,7 +86,8 @@ class Floor:
     def sequential(self, count: int, meter: Meter | None) -> None:
         for _ in range(count):
             begun = time.perf_counter()
-            self._steps.append((self._fetch(b"optim_step", self._step(self._models[0], self._next())), self._number))
+            answer = self._fetch(b"optim_step", self._step(self._models[0], self._next()))
+            self.answers.step(json.loads(answer)["metrics"], self._number)
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -93,12 +95,13 @@ class Floor:
         del meter
         first = self._number + 1
         receipts = [self._line.post(b"optim_step", self._step(self._models[0], self._next())) for _ in range(count)]
-        self._steps += [(self._result(receipt), first + place) for place, receipt in enumerate(receipts)]
+        for place, receipt in enumerate(receipts):
+            self.answers.step(json.loads(self._result(receipt))["metrics"], first + place)
 
     def passes(self, count: int, meter: Meter | None) -> None:
         for _ in range(count):
             begun = time.perf_counter()
-            self._passes.append((self._pass(self._models[0], self._next()), self._number))
+            self.answers.passed(self._pass(self._models[0], self._next()), self._number)
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -118,17 +121,10 @@ class Floor:
         for _ in range(count):
             number = self._next()
             for model in self._models:
-                self._passes.append((self._pass(model, number), number))
-                self._steps.append((self._fetch(b"optim_step", self._step(model, number + 1)), number + 1))
+                self.answers.passed(self._pass(model, number), number)
+                answer = self._fetch(b"optim_step", self._step(model, number + 1))
+                self.answers.step(json.loads(answer)["metrics"], number + 1)
             self._next()
-
-    def check(self) -> None:
-        for step, number in self._steps:
-            check(json.loads(step)["metrics"], {"grad_norm:mean": norm_of(number)})
-        for result, number in self._passes:
-            check_passes([_read(*result)], self._case.datums, self._case.tokens, number)
-        self._steps.clear()
-        self._passes.clear()
 
     async def close(self) -> None:
         self._line.post(b"sessions/%b/finish" % self._session.encode(), b"{}")
@@ -146,12 +142,10 @@ class Floor:
         body = b'{"adam_params":{"learning_rate":%a},"model_id":"%b","seq_id":%d,"type":"optim_step"}'
         return body % (rate_of(number), model, number)
 
-    def _pass(self, model: bytes, number: int) -> tuple[bytes, Any]:
+    def _pass(self, model: bytes, number: int) -> Any:
         body = field(1, model) + b"\x10" + _varint(number) + self._data
         receipt = self._line.post(b"forward_backward", body, PROTOBUF)
-        result = self._result(receipt, PROTOBUF)
-        begin = result.find(b"\x0a\x08logprobs\x12") + 11
-        return result, np.frombuffer(result, np.uint8, offset=begin)
+        return _read(self._result(receipt, PROTOBUF))
 
     def _fetch(self, path: bytes, body: bytes) -> bytes:
         return self._result(self._line.post(path, body))
@@ -160,14 +154,13 @@ class Floor:
         return self._line.post(b"retrieve_future", b"{%b}" % receipt.strip(b"{}").split(b",")[0], JSON, accept)
 
 
-def _read(result: bytes, _: Any) -> Any:
+def _read(result: bytes) -> Any:
     parts = dict(fields_of(result))
     record = dict(fields_of(parts[2]))
     batched = dict(fields_of(dict(fields_of(record[2]))[2]))
-    data = bytes(batched[1])
-    ends = np.frombuffer(batched[2], np.int64).tolist()
-    arrays = [np.frombuffer(data[begin:end], np.float32) for begin, end in zip(ends, ends[1:], strict=False)]
-    return float(np.frombuffer(dict(fields_of(parts[3]))[2], np.float64)[0]), arrays
+    data, ends = batched[1], np.frombuffer(batched[2], np.int64).tolist()
+    arrays = [np.frombuffer(data[begin:end], np.float32) for begin, end in pairwise(ends)]
+    return unpack("<d", dict(fields_of(parts[3]))[2])[0], arrays
 
 
 def _datum(ids: "np.ndarray[Any, Any]") -> bytes:
@@ -191,7 +184,7 @@ def main() -> None:
     """Run one scenario."""
     given = options(__doc__)
     case = chosen(given)
-    tell(asyncio.run(drive(Floor(given.url, case), case, Control(given.url))))
+    tell(asyncio.run(drive(Floor(given.url, case), case, given.url)))
 
 
 if __name__ == "__main__":

@@ -6,31 +6,29 @@ from contextlib import ExitStack
 from typing import Any, cast
 
 from fast_path.driving import chosen, drive, options, tell
-from fast_path.meter import Control, Meter
+from fast_path.meter import Meter
+from fast_path.profiling import profiler
 from fast_path.scenarios import Scenario
-from fast_path.values import BASE_MODEL, RANK, check, check_passes, norm_of, rate_of, tokens_of
+from fast_path.values import RANK, SEED, Answers, rate_of, tokens_of
 from tinkex.actors import ServiceClient, TrainingClientRef
 from tinkex.protocol import AdamParams, Datum, ModelInput, Result, messages
-from tinkex.protocol.replies import ForwardBackwardOutput, OptimStepOutput, SavedState
+from tinkex.protocol.replies import ForwardBackwardOutput
 
 
 class Ours:
     """One scenario."""
 
-    def __init__(self, url: str, case: Scenario, lane: str = "own") -> None:
+    def __init__(self, url: str, case: Scenario) -> None:
         self._url = url
         self._case = case
-        self._lane = lane
+        self.answers = Answers(case)
         self._world = ExitStack()
         self._clients = list[TrainingClientRef]()
         self._data = list[Datum]()
-        self._steps = list[tuple[OptimStepOutput, int]]()
-        self._passes = list[tuple[Any, int]]()
-        self._saved = list[tuple[SavedState, str]]()
         self._number = 0
 
     async def prepare(self) -> None:
-        if self._lane == "httpx":
+        if self._case.lane == "httpx":
             import httpx  # noqa: PLC0415 - a user of a transport of his own has it; others need not
 
             from tinkex.actors.testing import runtime  # noqa: PLC0415
@@ -38,10 +36,12 @@ class Ours:
             self._world.enter_context(runtime(http_transport=httpx.AsyncHTTPTransport()))
         self._service = ServiceClient.start(base_url=self._url, state_dir="")
         for _ in range(self._case.clients):
-            made = await self._service.ask(messages.CreateLoraTrainingClient(BASE_MODEL, rank=RANK), block=False)
+            made = await self._service.ask(
+                messages.CreateLoraTrainingClient(self._case.model, rank=RANK, seed=SEED), block=False
+            )
             self._clients.append(made.unwrap())
         for datum in range(self._case.datums):
-            ids = tokens_of(datum, self._case.tokens).tolist()
+            ids = tokens_of(datum, self._case).tolist()
             inputs = {"target_tokens": ids[1:], "weights": [1.0] * self._case.tokens}
             self._data.append(Datum(ModelInput.from_ints(ids[:-1]), inputs))
 
@@ -53,7 +53,7 @@ class Ours:
         for _ in range(count):
             begun = time.perf_counter()
             reply = client.ask(messages.OptimStep(AdamParams(learning_rate=rate_of(self._next()))), block=False)
-            self._steps.append(((await reply).unwrap(), self._number))
+            self.answers.step((await reply).unwrap().metrics, self._number)
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -64,14 +64,15 @@ class Ours:
             client.ask(messages.OptimStep(AdamParams(learning_rate=rate_of(self._next()))), block=False)
             for _ in range(count)
         ]
-        self._steps += [((await reply).unwrap(), first + place) for place, reply in enumerate(replies)]
+        for place, reply in enumerate(replies):
+            self.answers.step((await reply).unwrap().metrics, first + place)
 
     async def passes(self, count: int, meter: Meter | None) -> None:
         client = self._clients[0]
         for _ in range(count):
             begun = time.perf_counter()
             result = await client.ask(messages.ForwardBackward(self._data), block=False)
-            self._passes.append((_read(result), self._next()))
+            self.answers.passed(_read(result), self._next())
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -83,7 +84,7 @@ class Ours:
             saved = (await client.ask(messages.SaveState(name), block=False)).unwrap()
             fresh = await service.create_training_client_from_state_with_optimizer(saved.path)
             self._clients.append(fresh.unwrap())
-            self._saved.append((saved, name))
+            self.answers.saved(saved.path, name)
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -98,19 +99,8 @@ class Ours:
             passed = client.ask(messages.ForwardBackward(self._data), block=False)
             stepped = client.ask(messages.OptimStep(AdamParams(learning_rate=rate_of(number))), block=False)
             number += 2
-            self._passes.append((_read(await passed), number - 1))
-            self._steps.append(((await stepped).unwrap(), number))
-
-    def check(self) -> None:
-        for step, number in self._steps:
-            check(step.metrics, {"grad_norm:mean": norm_of(number)})
-        for result, number in self._passes:
-            check_passes([result], self._case.datums, self._case.tokens, number)
-        for saved, name in self._saved:
-            check(saved.path.rpartition("/")[2], name)
-        self._steps.clear()
-        self._passes.clear()
-        self._saved.clear()
+            self.answers.passed(_read(await passed), number - 1)
+            self.answers.step((await stepped).unwrap().metrics, number)
 
     async def close(self) -> None:
         await self._service.stop(block=False)
@@ -130,8 +120,9 @@ def main() -> None:
     """Run one scenario."""
     given = options(__doc__)
     case = chosen(given)
-    work = Ours(given.url, case, given.lane)
-    tell(asyncio.run(drive(work, case, Control(given.url))))
+    watching = profiler(given.profile)
+    work = Ours(given.url, case)
+    tell(asyncio.run(drive(work, case, given.url, watching.around if watching is not None else None)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The official SDK as its documentation uses it: futures are submitted, then awaited; ``python -m fast_path.drive_sdk``."""
+"""The official SDK as its docs use it: futures are submitted, then awaited; ``python -m fast_path.drive_sdk``."""
 
 import asyncio
 import importlib
@@ -8,9 +8,9 @@ import warnings
 from typing import Any
 
 from fast_path.driving import chosen, drive, options, tell
-from fast_path.meter import Control, Meter
+from fast_path.meter import Meter
 from fast_path.scenarios import Scenario
-from fast_path.values import BASE_MODEL, RANK, check, check_passes, norm_of, rate_of, tokens_of
+from fast_path.values import RANK, SEED, Answers, rate_of, tokens_of
 
 KEY = "tml-bench"
 
@@ -30,20 +30,20 @@ class Sdk:
         self._types = tinker.types
         self._url = url
         self._case = case
+        self.answers = Answers(case)
         self._clients = list[Any]()
         self._data = list[Any]()
-        self._steps = list[tuple[Any, int]]()
-        self._passes = list[tuple[Any, int]]()
-        self._saved = list[tuple[Any, str]]()
         self._number = 0
 
     async def prepare(self) -> None:
         self._service = self._tinker.ServiceClient(base_url=self._url, api_key=KEY)
         for _ in range(self._case.clients):
-            self._clients.append(await self._service.create_lora_training_client(BASE_MODEL, rank=RANK))
+            self._clients.append(
+                await self._service.create_lora_training_client(self._case.model, rank=RANK, seed=SEED)
+            )
         types = self._types
         for datum in range(self._case.datums):
-            ids = tokens_of(datum, self._case.tokens).tolist()
+            ids = tokens_of(datum, self._case).tolist()
             inputs = {"target_tokens": ids[1:], "weights": [1.0] * self._case.tokens}
             self._data.append(types.Datum(model_input=types.ModelInput.from_ints(ids[:-1]), loss_fn_inputs=inputs))
 
@@ -55,7 +55,7 @@ class Sdk:
         for _ in range(count):
             begun = time.perf_counter()
             future = client.optim_step(self._types.AdamParams(learning_rate=rate_of(self._next())))
-            self._steps.append((await future, self._number))
+            self.answers.step((await future).metrics, self._number)
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -63,14 +63,15 @@ class Sdk:
         del meter
         client, first = self._clients[0], self._number + 1
         futures = [client.optim_step(self._types.AdamParams(learning_rate=rate_of(self._next()))) for _ in range(count)]
-        self._steps += [(await future, first + place) for place, future in enumerate(futures)]
+        for place, future in enumerate(futures):
+            self.answers.step((await future).metrics, first + place)
 
     async def passes(self, count: int, meter: Meter | None) -> None:
         client = self._clients[0]
         for _ in range(count):
             begun = time.perf_counter()
             result = await client.forward_backward(self._data, "cross_entropy")
-            self._passes.append((self._read(result), self._next()))
+            self.answers.passed(self._read(result), self._next())
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -82,7 +83,7 @@ class Sdk:
             saved = await client.save_state(name)
             fresh = await self._service.create_training_client_from_state_with_optimizer(saved.path)
             self._clients.append(fresh)
-            self._saved.append((saved, name))
+            self.answers.saved(saved.path, name)
             if meter is not None:
                 meter.latencies.append(time.perf_counter() - begun)
 
@@ -97,19 +98,8 @@ class Sdk:
             passed = client.forward_backward(self._data, "cross_entropy")
             stepped = client.optim_step(self._types.AdamParams(learning_rate=rate_of(number)))
             number += 2
-            self._passes.append((self._read(await passed), number - 1))
-            self._steps.append((await stepped, number))
-
-    def check(self) -> None:
-        for step, number in self._steps:
-            check(step.metrics, {"grad_norm:mean": norm_of(number)})
-        for result, number in self._passes:
-            check_passes([result], self._case.datums, self._case.tokens, number)
-        for saved, name in self._saved:
-            check(saved.path.rpartition("/")[2], name)
-        self._steps.clear()
-        self._passes.clear()
-        self._saved.clear()
+            self.answers.passed(self._read(await passed), number - 1)
+            self.answers.step((await stepped).metrics, number)
 
     async def close(self) -> None:
         await self._service.close("success")
@@ -126,7 +116,7 @@ def main() -> None:
     """Run one scenario."""
     given = options(__doc__)
     case = chosen(given)
-    tell(asyncio.run(drive(Sdk(alone(), given.url, case), case, Control(given.url))))
+    tell(asyncio.run(drive(Sdk(alone(), given.url, case), case, given.url)))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,19 @@ from typing import Any, Protocol
 
 from fast_path.meter import Control, Meter, threads
 from fast_path.scenarios import Scenario, scenario
-from fast_path.values import check, expected_digest
+from fast_path.values import Answers, check, expected_digest
 
 
 class Work(Protocol):
-    """One scenario by one side; every method is awaited in turn."""
+    """One scenario by one side."""
+
+    answers: Answers
 
     async def prepare(self) -> None:
         """Connect, make the clients and the data."""
 
     async def run(self, count: int, meter: Meter | None) -> None:
         """Do ``count`` operations, or rounds; with a meter, note their latencies. Checks nothing, keeps the answers."""
-
-    def check(self) -> None:
-        """Check all answers since the last check."""
 
     async def close(self) -> None:
         """End it as a user would."""
@@ -37,36 +36,37 @@ def options(doc: str | None) -> argparse.Namespace:
     parser.add_argument("scenario")
     parser.add_argument("--tiny", action="store_true", help="small, to see that it runs")
     parser.add_argument("--count", type=int, help="operations instead of the scenario's")
-    parser.add_argument(
-        "--lane", choices=["own", "httpx"], default="own", help="ours alone: httpx is a user's transport"
-    )
     parser.add_argument("--profile", choices=["calls", "cpu"], help="ours alone: find where the time goes")
     return parser.parse_args()
 
 
 def chosen(given: argparse.Namespace) -> Scenario:
     """Return the scenario that the command line names."""
-    found = scenario(given.scenario, tiny=given.tiny)
-    return found if given.count is None else Scenario(**{**found.__dict__, "count": given.count})
+    return scenario(given.scenario, tiny=given.tiny, count=given.count)
 
 
 async def drive(
     work: Work,
     case: Scenario,
-    control: Control,
+    url: str,
     around: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] | None = None,
 ) -> dict[str, Any]:
-    """Run ``work`` and return its figures with the stub's; ``around`` takes what is measured, and runs it."""
+    """Run ``work`` and return its figures with the stub's; ``around`` takes what is measured, and runs it.
+
+    Raises:
+        AssertionError: a request came out of its order, or an answer is not the one that was due.
+    """
+    control = Control(url) if case.server == "stub" else None
     meter = Meter()
-    control.begin(delay=case.delay, digest=True)
+    if control is not None:
+        control.begin(delay=case.delay, digest=True)
     await work.prepare()
     try:
         await work.run(case.warm_up, None)
-        work.check()
-        warm = control.report()
-        if case.datums:
-            check(list(warm["digests"]), [expected_digest(case.datums, case.tokens)])
-        control.begin(delay=case.delay)
+        work.answers.check()
+        if control is not None:
+            _look_at_warm_up(control.report(), case)
+            control.begin(delay=case.delay)
 
         async def measured() -> None:
             meter.start()
@@ -74,21 +74,33 @@ async def drive(
             meter.stop()
 
         await (measured() if around is None else around(measured))
-        told = control.report()
-        work.check()
-        figures = meter.figures(case.operations) | {"threads": threads()}
+        told = None if control is None else control.report()
+        work.answers.check()
+        figures = meter.figures(case.operations) | {"threads": threads(), "answers": work.answers.digest()}
     finally:
         closing = Meter()
         closing.start()
         await work.close()
         closing.stop()
     figures["closing"] = closing.figures(0)
-    told_at_the_end = control.report()
-    check([warm["disorder"], told["disorder"], told_at_the_end["disorder"]], [[], [], []])
-    # A load that makes its model is that model's request 0; one into a model that was made before is its request 1.
-    check(told["numbered"] in (case.operations, case.count if case.kind == "saves" else case.operations), True)
-    check(told_at_the_end["unread"], 0)
+    if control is not None:
+        _look_at_order(told, control.report(), case)
     return {**figures, "stub": told}
+
+
+def _look_at_warm_up(told: Any, case: Scenario) -> None:
+    check(told["disorder"], [])
+    if case.datums:
+        check(list(told["digests"]), [expected_digest(case)])
+
+
+def _look_at_order(told: Any, at_the_end: Any, case: Scenario) -> None:
+    check(told["disorder"], [])
+    check(at_the_end["disorder"], [])
+    # A load that makes its model is that model's request 0; one into a model that was made before is its request 1.
+    fewest = case.count if case.kind == "saves" else case.operations
+    check(told["numbered"] in (fewest, case.operations), True)
+    check(at_the_end["unread"], 0)
 
 
 def tell(figures: dict[str, Any]) -> None:

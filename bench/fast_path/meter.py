@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fast_path.memory import memory
+
 
 class Control:
     """A connection to the stub's private paths, on a plain socket so that it costs nothing while it is not used."""
@@ -63,17 +65,6 @@ class Meter:
 def quantile(ordered: Sequence[float], part: float) -> float:
     """Return the value below which that part of ``ordered`` lies."""
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
-
-
-def memory(field: str) -> int:
-    """Return a line of this process's status in bytes: ``VmHWM`` is the peak, ``VmRSS`` what it is now.
-
-    The peak that ``getrusage`` tells begins with that of the process which started this one.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def threads() -> int:

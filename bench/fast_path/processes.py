@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 BENCH: Final = Path(__file__).parents[1]
@@ -40,9 +42,7 @@ def interpreter(side: str) -> str:
     if side != "sdk":
         return sys.executable
     if not SDK.exists():
-        raise WrongError(
-            f"{SDK} is missing; make bench makes it, or say make {SDK.parents[1].relative_to(BENCH.parent)}/.ready"
-        )
+        raise WrongError(f"{SDK} is missing: make bench makes it, and so does make .venv-sdk/{SDK_VERSION}/.ready")
     return str(SDK)
 
 
@@ -62,15 +62,33 @@ def stub() -> Generator[str]:
             process.wait(30)
 
 
-def driver(side: str, url: str, scenario: str, extra: Sequence[str] = ()) -> Any:
-    """Run one driver to its end and return what it found.
+@contextmanager
+def engine() -> Generator[str]:
+    """Run ``tinkex serve`` over a new folder and give its address."""
+    with TemporaryDirectory(prefix="tinkex-bench-") as root:
+        command = [sys.executable, "-m", "tinkex.cli", "serve", "--port", "0", "--root", root]
+        with subprocess.Popen(command, env=environment("engine"), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                found = re.search(r"http://\S+", process.stdout.readline())
+                if found is None:
+                    raise WrongError("the engine told no address")
+                yield found[0]
+            finally:
+                process.terminate()
+                process.wait(30)
+
+
+def run(side: str, module: str, *arguments: str, profiled: bool = False) -> Any:
+    """Run one program of the benchmark to its end, and return what its last line tells.
 
     Raises:
         WrongError: it failed; its last words are told.
     """
-    command = [interpreter(side), "-m", f"fast_path.drive_{side}", url, scenario, *extra]
+    command = [interpreter(side), "-m", f"fast_path.{module}", *arguments]
     done = subprocess.run(command, env=environment(side), capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
-        raise WrongError(f"{side} failed in {scenario}:\n{done.stderr[-4000:]}")
-    sys.stderr.write(done.stderr if "--profile" in extra else "")
+        raise WrongError(f"{module} {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
+    if profiled:
+        sys.stderr.write(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])

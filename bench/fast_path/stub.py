@@ -21,11 +21,12 @@ _NO_LENGTH: Final = b"411 Length Required"
 class Connection(asyncio.BufferedProtocol):
     """One client's connection. What arrives goes into one buffer that is kept: fresh memory costs more than reading."""
 
-    __slots__ = ("_buffer", "_filled", "_head", "_needed", "_parked", "_server", "_transport")
+    __slots__ = ("_buffer", "_counted", "_filled", "_head", "_needed", "_parked", "_server", "_transport")
 
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._buffer = bytearray(FIRST_BYTES)
+        self._counted = False
         self._filled = 0
         self._needed = 0
         self._head = b""
@@ -35,11 +36,11 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._server.service.opened()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._server.service.open_connections -= 1
+        if self._counted:
+            self._server.service.open_connections -= 1
         if self._parked is not None:
             self._parked.cancel()
 
@@ -86,6 +87,9 @@ class Connection(asyncio.BufferedProtocol):
         if path.startswith(b"/stub/"):
             self._send(service.private(path, body))
             return
+        if not self._counted:
+            self._counted = True
+            service.opened()
         service.bytes_in += size
         lower = head.lower()
         given: Buffer = body if b"\r\ncontent-encoding: zstd" not in lower else _unzip(body)

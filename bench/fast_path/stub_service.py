@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from fast_path.scenarios import STUB_MODEL
 from fast_path.stub_wire import (
     Buffer,
     json_digest,
@@ -16,7 +17,7 @@ from fast_path.stub_wire import (
     read_json,
     read_protobuf,
 )
-from fast_path.values import BASE_MODEL, RANK, norm_of
+from fast_path.values import RANK, norm_of
 
 JSON: Final = b"application/json"
 PROTOBUF: Final = b"application/x-protobuf"
@@ -107,14 +108,14 @@ class Service:
             b"/api/v1/unload_model": self._unload,
             b"/api/v1/get_info": self._get_info,
             b"/api/v1/weights_info": lambda _: (
-                b'{"base_model":"%b","is_lora":true,"lora_rank":%d}' % (BASE_MODEL.encode(), RANK)
+                b'{"base_model":"%b","is_lora":true,"lora_rank":%d}' % (STUB_MODEL.encode(), RANK)
             ),
             b"/api/v1/session_heartbeat": lambda _: b'{"type":"session_heartbeat"}',
             b"/api/v1/client/config": lambda _: b"{}",
             b"/api/v1/client/dynamic_config": lambda _: b"{}",
             b"/api/v1/telemetry": lambda _: b'{"status":"accepted"}',
             b"/api/v1/get_server_capabilities": lambda _: (
-                b'{"supported_models":[{"model_name":"%b"}]}' % BASE_MODEL.encode()
+                b'{"supported_models":[{"model_name":"%b"}]}' % STUB_MODEL.encode()
             ),
         }
 
@@ -176,7 +177,7 @@ class Service:
         self._began = self._now()
 
     def opened(self) -> None:
-        """A connection was made."""
+        """A connection brought its first request that is none of a driver's own."""
         self.open_connections += 1
         self.connections = max(self.connections, self.open_connections)
 
@@ -247,10 +248,10 @@ class Service:
     def _get_info(self, body: _Body) -> bytes:
         about = {
             "model_id": body.model_id,
-            "model_data": {"arch": "stub", "model_name": BASE_MODEL, "tokenizer_id": BASE_MODEL},
+            "model_data": {"arch": "stub", "model_name": STUB_MODEL, "tokenizer_id": STUB_MODEL},
             "is_lora": True,
             "lora_rank": RANK,
-            "model_name": BASE_MODEL,
+            "model_name": STUB_MODEL,
             "type": "get_info",
         }
         return msgspec.json.encode(about)

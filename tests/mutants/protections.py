@@ -260,6 +260,20 @@ PROTECTIONS = (
         ("tests/cli/test_supervise.py", "-k", "frozen_process_is_woken"),
     ),
     Protection(
+        "a token beyond 32 bits is refused instead of wrapped",
+        "protocol/wire/protobuf_pass.py",
+        "> MAX_INT32 and not _fit(tokens):",
+        "> MAX_INT32 and False:",
+        ("tests/protocol/test_wire_protobuf_pass.py", "-k", "beyond_32_bits"),
+    ),
+    Protection(
+        "a negative token is seen among many good ones",
+        "protocol/_check_data.py",
+        "np.frombuffer(joined(run), np.uint64)",
+        "np.frombuffer(joined(run), np.int64)",
+        ("tests/protocol/test_check_data.py", "-k", "named"),
+    ),
+    Protection(
         "a resume that nothing shows has not passed",
         "protocol/_resume_verdict.py",
         "    passed = within and cold_differs and finite",
