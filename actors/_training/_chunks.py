@@ -12,6 +12,9 @@ MAX_BYTES: Final = 5_000_000
 BYTES_PER_NUMBER: Final = 10
 """A token or tensor element as JSON text, as the JSON clients of the Tinker API estimate it."""
 
+LARGE_BYTES: Final = 16_000
+"""A pass of so much JSON is better written in protobuf, where a server takes both."""
+
 HASH_MODULUS: Final = 2**64
 
 

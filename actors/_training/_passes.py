@@ -1,8 +1,8 @@
-"""A part on its way in the form that its server takes: JSON first, protobuf where JSON is no form of a pass there."""
+"""A part on its way in the form that its server takes: JSON first, protobuf where the server is found to speak it."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tinkex.actors._training._operation import Part, ProtobufForm
 from tinkex.actors._transport import (
@@ -16,6 +16,7 @@ from tinkex.actors._transport import (
     PassForm,
     Refused,
     ResultLost,
+    ServerProfile,
     Transport,
     Unknown,
     future_of,
@@ -27,9 +28,19 @@ Outcome = Done | Failed | ResultLost
 Send = Callable[[], Coroutine[Any, Any, Verdict]]
 Told = Callable[[Accepted, str], object]
 
-_IN_PROTOBUF: Final = {"content-type": PROTOBUF}
+_IN_PROTOBUF: Final[Mapping[str, str]] = {"content-type": PROTOBUF}
 _AS_IT_IS: Final[Mapping[str, str]] = {}
-_WANTS_PROTOBUF: Final = {"accept": PROTOBUF}
+_WANTS_PROTOBUF: Final[Mapping[str, str]] = {"accept": PROTOBUF}
+_TAKES_BOTH: Final[Mapping[str, str]] = {"accept": f"{PROTOBUF}, application/json"}
+
+
+class _Form(NamedTuple):
+    """One of the ways to write a pass."""
+
+    name: PassForm
+    path: str
+    encode: Callable[[int], bytes]
+    headers: Mapping[str, str]
 
 
 def send_part(
@@ -44,24 +55,24 @@ def send_part(
 ) -> Send:
     """Write ``part`` under ``seq_id``, here and now, and return what sends it, for the io loop.
 
-    A pass that is refused in JSON, in a way that may mean the format, is sent once more in protobuf under the same
-    number: no attempt in JSON ran. Where protobuf is refused too, the first refusal is the answer.
+    A pass that is refused in one form, in a way that may mean the form, is sent once more in the other under the same
+    number: no attempt ran. Where the other is refused too, the first refusal is the answer.
+
+    Raises:
+        TinkexError: ``part`` has no such form; nothing was sent, and its number is free.
     """
-    if part.protobuf is not None and transport.profile.form_of_passes == "protobuf":
-        body = part.protobuf.encode(seq_id)
-        return partial(
-            transport.send,
-            part.protobuf.path,
-            body,
-            what=what,
-            observe=observe,
-            headers=_IN_PROTOBUF,
-            departure=departure,
-        )
-    body = part.encode(seq_id)
-    if part.protobuf is not None:
-        return partial(_send_pass, transport, part, part.protobuf, seq_id, body, what, observe, departure)
-    return partial(transport.send, part.path, body, what=what, observe=observe, save=save, departure=departure)
+    if part.protobuf is None:
+        body = part.encode(seq_id)
+        return partial(transport.send, part.path, body, what=what, observe=observe, save=save, departure=departure)
+    first, other = _Form("json", part.path, part.encode, _AS_IT_IS), _protobuf_form(part.protobuf)
+    if transport.profile.form_of_pass(pays=part.protobuf.pays) == "protobuf":
+        first, other = other, first
+    send = partial(transport.send, what=what, observe=observe)
+    return partial(_send_pass, transport.profile, send, first, first.encode(seq_id), other, seq_id, departure)
+
+
+def _protobuf_form(form: ProtobufForm) -> _Form:
+    return _Form("protobuf", form.path, form.encode, _IN_PROTOBUF)
 
 
 async def send_and_ask(
@@ -83,45 +94,52 @@ async def send_and_ask(
         return sent
     observe("running", None)
     accepted(sent, request_id)
-    return await transport.poll(request_id, what=what, observe=observe, headers=_wanted(transport, part))
+    return await poll_part(transport, part, request_id, what=what, observe=observe)
 
 
 async def _send_pass(
-    transport: Transport,
-    part: Part,
-    other: ProtobufForm,
-    seq_id: int,
+    profile: ServerProfile,
+    send: Callable[..., Coroutine[Any, Any, Verdict]],
+    first: _Form,
     body: bytes,
-    what: str,
-    observe: Observe,
+    other: _Form,
+    seq_id: int,
     departure: Departure | None,
 ) -> Verdict:
-    profile = transport.profile
-    sent = await transport.send(part.path, body, what=what, observe=observe, departure=departure)
+    sent = await send(first.path, body, headers=first.headers, departure=departure)
     if isinstance(sent, Accepted):
-        profile.note_pass("json")
+        profile.note_pass(first.name)
     if not isinstance(sent, Refused):
         return sent
-    if not profile.other_form(sent.error, own_route=other.path != part.path):
+    if not profile.other_form(first.name, sent.error, own_route=other.path != first.path):
         return sent
     try:
         body = other.encode(seq_id)
     except TinkexError as error:
         return Refused(error)
-    again = await transport.send(other.path, body, what=what, observe=observe, headers=_IN_PROTOBUF)
+    again = await send(other.path, body, headers=other.headers)
     if isinstance(again, Accepted):
-        profile.note_pass("protobuf")
+        profile.note_pass(other.name, in_place_of=first.name)
     return sent if isinstance(again, Refused) else again
 
 
-def poll_part(transport: Transport, part: Part, *, what: str, observe: Observe) -> Coroutine[Any, Any, Outcome]:
-    """Return what asks for the result of ``part``, which was accepted, in the form that its server writes."""
-    return transport.poll(part.request_id or "", what=what, observe=observe, headers=_wanted(transport, part))
+async def poll_part(transport: Transport, part: Part, request_id: str, *, what: str, observe: Observe) -> Outcome:
+    """Ask for the result of ``part``, which was accepted as ``request_id``, in the forms that its server may write.
+
+    A server that answers in protobuf, where JSON would do, is sent the next large pass in it.
+    """
+    outcome = await transport.poll(request_id, what=what, observe=observe, headers=_wanted(transport, part))
+    if isinstance(outcome, Done) and outcome.form == "protobuf":
+        transport.profile.note_result_in_protobuf()
+    return outcome
 
 
 def _wanted(transport: Transport, part: Part) -> Mapping[str, str]:
-    wants = part.protobuf is not None and transport.profile.form_of_passes == "protobuf"
-    return _WANTS_PROTOBUF if wants else _AS_IT_IS
+    if part.protobuf is None:
+        return _AS_IT_IS
+    if transport.profile.takes_json is False:
+        return _WANTS_PROTOBUF
+    return _TAKES_BOTH if part.protobuf.pays else _AS_IT_IS
 
 
 def read_part(part: Part, body: bytes, form: PassForm) -> Any:

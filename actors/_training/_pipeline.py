@@ -177,15 +177,18 @@ class Pipeline:
         observe("sending", None)
         self._departure = gone = Departure()
         label, then = f"sent {operation.name} {seq_id}", partial(self._on_sent, operation, part)
-        begin = send_part(
-            self._transport, part, seq_id, what=operation.name, observe=observe, save=save, departure=gone
-        )
+        what = operation.name
+        try:
+            begin = send_part(self._transport, part, seq_id, what=what, observe=observe, save=save, departure=gone)
+        except TinkexError as error:  # it has no form that this server takes
+            self._react(self.sequence.refuse(operation, part, error))
+            return
         self._log.debug("sending", operation=operation.name, seq_id=seq_id)
         if len(operation.parts) > 1 or len(self._polls) >= POLL_WINDOW:
             self._send = self._actor.run_io(label, begin(), then)
             return
         accepted = partial(self._accepted_soon, operation, part)
-        work = send_and_ask(self._transport, part, begin, accepted, what=operation.name, observe=observe)
+        work = send_and_ask(self._transport, part, begin, accepted, what=what, observe=observe)
         self._send = self._actor.run_io(label, work, then)
 
     def _accepted_soon(self, operation: Operation, part: Part, sent: Accepted, request_id: str) -> None:
@@ -194,9 +197,9 @@ class Pipeline:
         self._actor.run_soon(f"accepted {operation.name} {part.seq_id}", then)
 
     def _on_asked(self, operation: Operation, part: Part, sent: Accepted, request_id: str) -> None:
-        poll, self._send = self._send, None
-        if self.sequence.sending is not operation or poll is None:
+        if self.sequence.sending is not operation or self._send is None:
             return
+        poll, self._send = self._send, None
         if operation.answered:  # its caller has stopped waiting
             poll.cancel()
         else:
@@ -247,7 +250,9 @@ class Pipeline:
                     return
                 key = (operation.number, index)
                 if part.state == "accepted" and part.request_id is not None and key not in self._polls:
-                    work = poll_part(self._transport, part, what=operation.name, observe=_observer(operation))
+                    work = poll_part(
+                        self._transport, part, part.request_id, what=operation.name, observe=_observer(operation)
+                    )
                     then = partial(self._on_polled, operation, part, key)
                     self._polls[key] = self._actor.run_io(f"result of {operation.name} {part.seq_id}", work, then)
 
