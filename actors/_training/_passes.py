@@ -3,6 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from tinkex.actors._training._heap import expect_large
 from tinkex.actors._training._operation import Part, ProtobufForm
 from tinkex.actors._transport import (
     PROTOBUF,
@@ -49,6 +50,7 @@ def send_part(
         body = other.encode(seq_id) if other is not None and in_protobuf else part.encode(seq_id)
     except TinkexError as error:
         return _refused(error)
+    expect_large(len(body))
     if other is None:
         return transport.send(part.path, body, what=what, observe=observe, save=save, departure=departure)
     if in_protobuf:
