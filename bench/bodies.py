@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from tinkex.actors._training._chunks import chunk_data
+from tinkex.actors._training._heap import expect_large
 from tinkex.protocol import Datum, ModelInput, TensorData, check_data, wire
 from tinkex.protocol.wire import zstd
 from tinkex.protocol.wire._proto import tinkex_wire_pb2 as pb
@@ -189,6 +190,7 @@ def figures(shape: tuple[int, int], rounds: int) -> list[Figure]:
     one = batch(*shape)
     data, request = one.data, one.request
     body, answer, text = encode_pass(request), encode_result(one.result), wire.encode(one.result)
+    expect_large(len(body))  # as the client does: the heap's habits are the same for ours and the rivals
 
     def figure(
         name: str, ours: Callable[[], object], rival: str = "", theirs: Callable[[], object] | None = None

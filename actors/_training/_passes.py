@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from tinkex.actors._training._heap import expect_large
 from tinkex.actors._training._operation import Part, ProtobufForm
 from tinkex.actors._transport import (
     PROTOBUF,
@@ -67,8 +68,10 @@ def send_part(
     first, other = _Form("json", part.path, part.encode, _AS_IT_IS), _protobuf_form(part.protobuf)
     if transport.profile.form_of_pass(pays=part.protobuf.pays) == "protobuf":
         first, other = other, first
+    body = first.encode(seq_id)
+    expect_large(len(body))
     send = partial(transport.send, what=what, observe=observe)
-    return partial(_send_pass, transport.profile, send, first, first.encode(seq_id), other, seq_id, departure)
+    return partial(_send_pass, transport.profile, send, first, body, other, seq_id, departure)
 
 
 def _protobuf_form(form: ProtobufForm) -> _Form:
