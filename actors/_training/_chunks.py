@@ -38,6 +38,16 @@ def chunk_data(data: Sequence[Datum]) -> list[list[Datum]]:
     return chunks
 
 
+def is_large(chunk: Sequence[Datum]) -> bool:
+    """Whether ``chunk`` is better written in protobuf."""
+    size = 0
+    for datum in chunk:
+        size += estimate_bytes(datum)
+        if size >= LARGE_BYTES:
+            return True
+    return False
+
+
 def estimate_bytes(datum: Datum) -> int:
     """Return about how many bytes ``datum`` takes as JSON."""
     numbers = datum.model_input.length

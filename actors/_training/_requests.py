@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tinkex.actors._training._chunks import LARGE_BYTES, chunk_data, combine, estimate_bytes
+from tinkex.actors._training._chunks import chunk_data, combine, is_large
 from tinkex.actors._training._operation import Operation, Part, ProtobufForm
 from tinkex.protocol import Datum, TinkexError, wire
 from tinkex.protocol.messages import Forward, ForwardBackward, LoadState, OptimStep, SaveState, SaveWeightsForSampler
@@ -57,8 +57,7 @@ def _passes(
 
             return encode_pass(request(body, seq_id))
 
-        pays = sum(map(estimate_bytes, chunk)) >= LARGE_BYTES
-        other = ProtobufForm(pays, "/api/v1/forward_backward", encode_protobuf, _protobuf_output)
+        other = ProtobufForm(is_large(chunk), "/api/v1/forward_backward", encode_protobuf, _protobuf_output)
         return Part(path, encode, _output, other)
 
     return [part(chunk) for chunk in chunk_data(message.data)]
