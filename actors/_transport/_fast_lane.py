@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
 
 from tinkex.actors._transport._answer_reader import MalformedAnswer
 from tinkex.actors._transport._attempt import Attempt, Lost, NotSent, cause_of
@@ -38,7 +37,13 @@ def goes_direct(base_url: str, *, local: bool) -> bool:
         local: whether the server is on this machine; for others the proxies of the environment are asked.
     """
     netloc = urlsplit(base_url).netloc
-    return "@" not in netloc and netloc.isascii() and (local or not getproxies())
+    return "@" not in netloc and netloc.isascii() and (local or not _proxies())
+
+
+def _proxies() -> dict[str, str]:
+    from urllib.request import getproxies  # noqa: PLC0415 - slow to import, and not asked on one machine
+
+    return getproxies()
 
 
 class Dialler(Protocol):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ async def post(http: Http, lane: str, body: bytes = b"{}", path: str = "/x", **o
 
 
 @contextlib.asynccontextmanager
-async def listening(peer: Peer) -> AsyncIterator[str]:
+async def listening(peer: Peer) -> AsyncGenerator[str]:
     serving: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,7 +65,7 @@ async def listening(peer: Peer) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def at(url: str) -> AsyncIterator[Http]:
+async def at(url: str) -> AsyncGenerator[Http]:
     http = Http(url, KEY)
     try:
         yield http
