@@ -158,7 +158,8 @@ class Service:
             "open_connections": self.open_connections,
             "digests": dict(self.digests),
             "forms": dict(self.forms),
-            "unread": len(self._futures),
+            "unread": sum(future.kind != "unload" for future in self._futures.values()),
+            "unloads_unread": sum(future.kind == "unload" for future in self._futures.values()),
             "disorder": [*self.disorder, *gaps],
             "cpu": time.process_time() - self._cpu,
             "wall": self._now() - self._began,
@@ -243,7 +244,7 @@ class Service:
         return self._receipt("ready", 0, told, model_id)
 
     def _unload(self, body: _Body) -> bytes:
-        return self._receipt("ready", 0, b'{"model_id":"%b","type":"unload_model"}' % (body.model_id or "").encode())
+        return self._receipt("unload", 0, b'{"model_id":"%b","type":"unload_model"}' % (body.model_id or "").encode())
 
     def _get_info(self, body: _Body) -> bytes:
         about = {
