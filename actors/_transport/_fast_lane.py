@@ -153,7 +153,7 @@ class FastLane:
 
     def _give_back(self, connection: Connection) -> None:
         self._idle.append(connection)
-        while len(self._idle) > MOST_IDLE or self._is_old(self._idle[0]):
+        while self._idle and (len(self._idle) > MOST_IDLE or self._is_old(self._idle[0])):
             self._idle.popleft().abort()
 
     def _is_old(self, connection: Connection) -> bool:
