@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from tinkex.actors._training._heap import expect_large
 from tinkex.actors._training._operation import Part, ProtobufForm
+from tinkex.actors._training._packing import Packed, pack
 from tinkex.actors._transport import (
     PROTOBUF,
     Accepted,
@@ -17,7 +18,6 @@ from tinkex.actors._transport import (
     PassForm,
     Refused,
     ResultLost,
-    ServerProfile,
     Transport,
     Unknown,
     future_of,
@@ -70,8 +70,7 @@ def send_part(
         first, other = other, first
     body = first.encode(seq_id)
     expect_large(len(body))
-    send = partial(transport.send, what=what, observe=observe)
-    return partial(_send_pass, transport.profile, send, first, body, other, seq_id, departure)
+    return partial(_send_pass, transport, first, body, other, seq_id, what, observe, departure)
 
 
 def _protobuf_form(form: ProtobufForm) -> _Form:
@@ -101,15 +100,18 @@ async def send_and_ask(
 
 
 async def _send_pass(
-    profile: ServerProfile,
-    send: Callable[..., Coroutine[Any, Any, Verdict]],
+    transport: Transport,
     first: _Form,
     body: bytes,
     other: _Form,
     seq_id: int,
+    what: str,
+    observe: Observe,
     departure: Departure | None,
 ) -> Verdict:
-    sent = await send(first.path, body, headers=first.headers, departure=departure)
+    profile = transport.profile
+    send = partial(_send_form, transport, what=what, observe=observe)
+    sent = await send(first, body, departure=departure)
     if isinstance(sent, Accepted):
         profile.note_pass(first.name)
     if not isinstance(sent, Refused):
@@ -120,10 +122,26 @@ async def _send_pass(
         body = other.encode(seq_id)
     except TinkexError as error:
         return Refused(error)
-    again = await send(other.path, body, headers=other.headers)
+    again = await send(other, body)
     if isinstance(again, Accepted):
         profile.note_pass(other.name, in_place_of=first.name)
     return sent if isinstance(again, Refused) else again
+
+
+async def _send_form(
+    transport: Transport,
+    form: _Form,
+    body: bytes,
+    *,
+    what: str,
+    observe: Observe,
+    departure: Departure | None = None,
+) -> Verdict:
+    packed = await pack(transport, body) if form.name == "protobuf" else Packed(body, _AS_IT_IS)
+    headers = {**form.headers, **packed.headers}
+    return await transport.send(
+        form.path, packed.body, what=what, observe=observe, headers=headers, departure=departure
+    )
 
 
 async def poll_part(transport: Transport, part: Part, request_id: str, *, what: str, observe: Observe) -> Outcome:

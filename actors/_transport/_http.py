@@ -37,8 +37,10 @@ class Http:
         self._base_url = base_url
         self._api_key = api_key
         self._transport = transport
-        self._local = is_loopback(urlsplit(base_url).hostname or "")
-        self._direct = transport is None and goes_direct(base_url, local=self._local)
+        self.local = is_loopback(urlsplit(base_url).hostname or "")
+        """Whether the server is on this machine."""
+
+        self._direct = transport is None and goes_direct(base_url, local=self.local)
         self._client: httpx.AsyncClient | None = None
         self._lane: FastLane | None = None
         self._open_exchanges = 0
@@ -129,7 +131,7 @@ class Http:
             self._client = httpx.AsyncClient(
                 transport=self._transport,
                 verify=not self._base_url.startswith("http:"),
-                trust_env=not self._local,
+                trust_env=not self.local,
                 limits=httpx.Limits(
                     max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS
                 ),
@@ -143,7 +145,7 @@ class Http:
             if not self._base_url.startswith("http:"):
                 import httpx  # noqa: PLC0415 - as above
 
-                tls = httpx.create_ssl_context(trust_env=not self._local)
+                tls = httpx.create_ssl_context(trust_env=not self.local)
             self._lane = FastLane(
                 self._base_url,
                 self._api_key,

@@ -52,6 +52,9 @@ class ServerProfile:
     results_in_protobuf: bool = False
     """Whether a result came in protobuf where JSON would have done: then a pass is worth a try in it, too."""
 
+    takes_zstd: bool | None = None
+    """Whether passes in protobuf may come packed; None before it was asked."""
+
     load: LoadForm | None = None
     unload_model: bool | None = None
     finish_session: bool | None = None

@@ -83,6 +83,11 @@ class Transport:
         return self._http.server_time
 
     @property
+    def local(self) -> bool:
+        """Whether the server is on this machine."""
+        return self._http.local
+
+    @property
     def express(self) -> Self:
         """This transport for requests that wait for no place and no circuit: what ends a lease must get through."""
         urgent = copy.copy(self)
