@@ -1,5 +1,6 @@
 """The protections that this project stands on, what each looks like in the code, and the test that misses it."""
 
+from mutants.lane_protections import WAYS
 from mutants.protection import Protection as Protection  # noqa: PLC0414 - for those who import it from here
 from mutants.trainer_protections import TRAINERS
 
@@ -281,4 +282,5 @@ PROTECTIONS = (
         ("tests/protocol/test_resume_verdict.py", "-k", "nothing_is_shown"),
     ),
     *TRAINERS,
+    *WAYS,
 )
