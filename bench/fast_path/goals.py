@@ -158,7 +158,7 @@ def rows_of(found: Found) -> list[Row]:
             continue
         rivals = found.get(shown.rival or shown.scenario, {})
         sdk = _middle(sides.get("sdk") or rivals.get("sdk", ()), shown)
-        floor = _middle(sides.get("floor") or rivals.get("floor", ()), shown)
+        floor = _middle(sides.get("floor", ()), shown)
         goal = shown.goal
         met = None if goal is None else goal.met(ours, sdk)
         unit = "" if goal is None or goal.ratio else f" {shown.unit}".rstrip()
