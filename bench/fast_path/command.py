@@ -39,6 +39,10 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"there is no scenario {name}; there are {', '.join(names)}")
     for side in set(given.only) - set(SIDES):
         parser.error(f"there is no side {side}; there are {', '.join(SIDES)}")
+    if given.write and (
+        given.tiny or given.count or set(given.scenarios) != set(names) or set(given.only) != set(SIDES)
+    ):
+        parser.error("--write is for a whole run: without --tiny, --count, --scenarios and --only")
     if given.repeats < 1:
         parser.error("--repeats must be at least 1")
     return given

@@ -89,6 +89,7 @@ async def clients(scale: Scale, count: int, operations: int) -> dict[str, Any]:
         each * count, lambda: asyncio.gather(*(scale.steps(client, each) for client in everyone))
     )
     watching.cancel()
+    await asyncio.wait([watching])
     late.sort()
     return {
         "making": making,
@@ -161,8 +162,10 @@ async def _watch(late: list[float]) -> None:
     """Note how much later than asked for this event loop, the user's, goes on after a short sleep."""
     while True:
         begun = time.perf_counter()
-        await asyncio.sleep(TICK)
-        late.append(time.perf_counter() - begun - TICK)
+        try:
+            await asyncio.sleep(TICK)
+        finally:  # the last, which is cut short, may be late already
+            late.append(max(0.0, time.perf_counter() - begun - TICK))
 
 
 def _parts(loss: float, last: int) -> int:

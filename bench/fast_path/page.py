@@ -72,7 +72,7 @@ def shown(value: float | None, unit: str) -> str:
 def write_json(path: Path, found: Any) -> None:
     """Write figures, rounded."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rounded(found), indent=1) + "\n")
+    path.write_text(json.dumps(rounded(found), separators=(",", ":")) + "\n")
 
 
 def rounded(value: Any) -> Any:

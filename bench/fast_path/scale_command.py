@@ -54,6 +54,8 @@ def main() -> None:
     kinds: list[str] = given.kinds.split(",")
     if unknown := set(kinds) - set(SIZES):
         parser.error(f"there is no kind {', '.join(unknown)}; there are {', '.join(SIZES)}")
+    if given.write and (given.tiny or set(kinds) != set(SIZES)):
+        parser.error("--write is for a whole run: without --tiny and --kinds")
     found = dict[str, list[dict[str, Any]]]()
     load = [os.getloadavg()[0]]
     with stub() as url:

@@ -117,6 +117,8 @@ def test_the_benchmark_at_scale_runs_in_its_tiny_form(tmp_path: Path) -> None:
         (["--scenarios", "A,Z"], "no scenario Z"),
         (["--only", "theirs"], "no side theirs"),
         (["--repeats", "0"], "at least 1"),
+        (["--write", "--tiny"], "for a whole run"),
+        (["--write", "--only", "ours"], "for a whole run"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_there_is(arguments: list[str], words: str) -> None:
