@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from tinkex.actors._transport._answer_reader import MalformedAnswer
 from tinkex.actors._transport._attempt import Attempt, Lost, NotSent, cause_of
 from tinkex.actors._transport._connection import Connection
+from tinkex.actors._transport._loopback import is_loopback
 from tinkex.protocol import ApiKey
 
 if TYPE_CHECKING:
@@ -60,12 +61,10 @@ class Dialler(Protocol):
 
 async def dial(url: SplitResult, tls: "ssl.SSLContext | None") -> Connection:
     """Connect over the network, by the first of the host's addresses that answers."""
+    host = url.hostname or ""
+    delay = None if is_loopback(host) else _ATTEMPT_DELAY
     _, connection = await asyncio.get_running_loop().create_connection(
-        Connection,
-        url.hostname or "",
-        url.port or _PORTS[url.scheme],
-        ssl=tls,
-        happy_eyeballs_delay=_ATTEMPT_DELAY,
+        Connection, host, url.port or _PORTS[url.scheme], ssl=tls, happy_eyeballs_delay=delay
     )
     return connection
 

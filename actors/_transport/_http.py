@@ -45,8 +45,11 @@ class Http:
         self._lane: FastLane | None = None
         self._open_exchanges = 0
         self._closed = False
+        self.date: str | None = None
+        """The latest ``Date`` that the server sent, as it was written."""
+
         self.server_time: float | None = None
-        """The latest ``Date`` that the server sent, in epoch seconds."""
+        """The same, in epoch seconds."""
 
     async def exchange(
         self,

@@ -246,8 +246,9 @@ class Transport:
         return attempt
 
     def _note_time(self, date: str | None) -> None:
-        if date is None:
+        if date is None or date == self._http.date:  # it changes once a second
             return
+        self._http.date = date
         try:
             self._http.server_time = parsedate_to_datetime(date).timestamp()
         except (ValueError, OverflowError):
