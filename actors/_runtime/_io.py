@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from tinkex.actors._runtime._fork import watch_forks
+from tinkex.actors._runtime._loop import IoLoop
 from tinkex.actors._runtime._outcome import Outcome
 from tinkex.actors._runtime._report import report
 from tinkex.actors._runtime._threads import OsThreads, Threads
@@ -248,8 +249,11 @@ class IoThread:
             await asyncio.wait(others, timeout=_GRACE_SECONDS)
         for task in tuple(self._tasks):
             task.end(Outcome(cancelled=True))
+        if isinstance(loop, IoLoop):
+            for connection in tuple(loop.connections):
+                connection.abort()
         await loop.shutdown_asyncgens()
-        loop.stop()
+        loop.call_soon(loop.stop)  # behind what closes them
 
 
 def _ran_to_its_stop(loop: asyncio.AbstractEventLoop) -> bool:

@@ -6,9 +6,17 @@ import selectors
 import socket
 import threading
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 Question = tuple[bytes | str | None, bytes | str | int | None, int, int, int, int]
+
+
+class Connected(Protocol):
+    """A connection of the loop."""
+
+    def abort(self) -> None:
+        """Close it, whatever is under way."""
+        ...
 
 
 class IoLoop(asyncio.SelectorEventLoop):
@@ -21,6 +29,8 @@ class IoLoop(asyncio.SelectorEventLoop):
         """Wait by ``selector``, the system's best where None."""
         super().__init__(selector)
         self._lookups: dict[Question, asyncio.Future[list[Any]]] = {}
+        self.connections: set[Connected] = set()
+        """Those that are open, whoever should close them: what is left is closed before the loop ends."""
 
     async def getaddrinfo(
         self,
