@@ -101,6 +101,18 @@ class Waiting:
         """
         return None if self._since_work is None else max(self.allowed - self.worked, LEAST_SECONDS)
 
+    def due(self, now: float) -> float | None:
+        """At which monotonic second it will be overdue if nothing changes; None where it does not work, or is already.
+
+        Args:
+            now: the clock's, in monotonic seconds.
+        """
+        since = self._since_work
+        if since is None:
+            return None
+        left = self.allowed - self._worked - (now - since)
+        return now + max(left, LEAST_SECONDS) if left > 0.0 else None
+
     def _turn(self, state: str) -> None:
         now = self._clock.monotonic()
         if self._since_work is not None:

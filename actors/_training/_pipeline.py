@@ -9,6 +9,7 @@ from tinkex.actors._genserver._deferred import AbandonReason, Deferred
 from tinkex.actors._leases._acquire import session_gone
 from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
+from tinkex.actors._runtime._log import debugging
 from tinkex.actors._training._operation import Operation, Part
 from tinkex.actors._training._passes import Outcome, Verdict, poll_part, read_part, send_and_ask, send_part
 from tinkex.actors._training._proof import prove_save
@@ -183,7 +184,8 @@ class Pipeline:
         except TinkexError as error:  # it has no form that this server takes
             self._react(self.sequence.refuse(operation, part, error))
             return
-        self._log.debug("sending", operation=operation.name, seq_id=seq_id)
+        if debugging():
+            self._log.debug("sending", operation=operation.name, seq_id=seq_id)
         if len(operation.parts) > 1 or len(self._polls) >= POLL_WINDOW:
             self._send = self._actor.run_io(label, begin(), then)
             return

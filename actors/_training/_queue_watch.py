@@ -103,14 +103,14 @@ class QueueWatch:
     def _arm(self) -> None:
         """Have the timer fire when the oldest operation will be overdue, or earlier."""
         waiting = self._head.waiting if self._head is not None else None
-        left = None if waiting is None or waiting.overdue else waiting.left
         now = self._actor.runtime.clock.monotonic()
-        if self._timer is not None and (left is None or now + left < self._fires):
+        due = None if waiting is None else waiting.due(now)
+        if self._timer is not None and (due is None or due < self._fires):
             self._timer.cancel()
             self._timer = None
-        if self._timer is None and left is not None:
-            self._fires = now + left
-            self._timer = self._actor.run_after("progress", left, self._check)
+        if self._timer is None and due is not None:
+            self._fires = due
+            self._timer = self._actor.run_after("progress", due - now, self._check)
 
     def _check(self) -> None:
         self._timer = None

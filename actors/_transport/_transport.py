@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import msgspec
 
 from tinkex.actors._runtime._clock import Clock
-from tinkex.actors._runtime._log import log
+from tinkex.actors._runtime._log import debugging, log
 from tinkex.actors._runtime._waiting import PAUSES, tell
 from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
 from tinkex.actors._transport._attempt import Attempt, HttpReply
@@ -239,8 +239,9 @@ class Transport:
     async def _attempt(self, path: str, exchange: Exchange, turn: Turn) -> Attempt:
         begun = self._clock.monotonic()
         attempt = await self._courtesy.attempt(turn, exchange)
-        outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
-        self._log.debug("http", path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
+        if debugging():
+            outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
+            self._log.debug("http", path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
         if isinstance(attempt, HttpReply):
             self._note_time(attempt.headers.get("date"))
         return attempt
