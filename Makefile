@@ -30,11 +30,12 @@ demo: install ## Train, save, resume bit for bit, and see a failed resume leave 
 	@mkdir -p out
 	$(BIN)/tinkex demo --plot out/loss.png
 
-test: install $(SDKS_READY) ## Run the tests, official SDKs against the engine among them, with the coverage gate
+test: install $(SDKS_READY) ## Run the tests, official SDKs among them, with the coverage gate; behaviour again through the other lane
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/python -m pytest -q --other-lane -n $(JOBS) --dist worksteal tests/actors tests/faults tests/trainer
 
 conformance: install $(SDKS_READY) ## Run programs of the official SDKs against the engine; write docs/compatibility.md
 	TINKEX_WRITE_DOCS=1 $(BIN)/python -m pytest tests/conformance
