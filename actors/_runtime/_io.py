@@ -250,8 +250,7 @@ class IoThread:
         for task in tuple(self._tasks):
             task.end(Outcome(cancelled=True))
         if isinstance(loop, IoLoop):
-            for connection in tuple(loop.connections):
-                connection.abort()
+            loop.abort_connections()
         await loop.shutdown_asyncgens()
         loop.call_soon(loop.stop)  # behind what closes them
 

@@ -6,17 +6,9 @@ import selectors
 import socket
 import threading
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 Question = tuple[bytes | str | None, bytes | str | int | None, int, int, int, int]
-
-
-class Connected(Protocol):
-    """A connection of the loop."""
-
-    def abort(self) -> None:
-        """Close it, whatever is under way."""
-        ...
 
 
 class IoLoop(asyncio.SelectorEventLoop):
@@ -29,8 +21,13 @@ class IoLoop(asyncio.SelectorEventLoop):
         """Wait by ``selector``, the system's best where None."""
         super().__init__(selector)
         self._lookups: dict[Question, asyncio.Future[list[Any]]] = {}
-        self.connections: set[Connected] = set()
-        """Those that are open, whoever should close them: what is left is closed before the loop ends."""
+
+    def abort_connections(self) -> None:
+        """Close every connection that is open, whoever should have closed it; one turn of the loop later all are."""
+        # asyncio's own table. A loop without it would leave them to the collector, which complains of each.
+        transports: dict[int, asyncio.Transport] = getattr(self, "_transports", {})
+        for transport in list(transports.values()):
+            transport.abort()
 
     async def getaddrinfo(
         self,

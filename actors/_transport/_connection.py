@@ -3,7 +3,6 @@
 import asyncio
 from typing import Final, cast
 
-from tinkex.actors._runtime._loop import IoLoop
 from tinkex.actors._transport._answer_reader import AnswerReader, MalformedAnswer
 from tinkex.actors._transport._attempt import HttpReply
 
@@ -122,8 +121,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        if isinstance(self._loop, IoLoop):
-            self._loop.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Read on; what nobody asked for ends the connection."""
@@ -146,8 +143,6 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way."""
-        if isinstance(self._loop, IoLoop):
-            self._loop.connections.discard(self)
         if not self.gone.done():
             self.gone.set_result(None)
         answer = self._answer

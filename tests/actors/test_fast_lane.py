@@ -1,13 +1,11 @@
 """The pool of the fast lane: who gets which connection, and what never goes on the wire."""
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tinkex.actors._runtime._io import IoThread
 from tinkex.actors._transport import _fast_lane
 from tinkex.actors._transport._attempt import HttpReply, Lost, NotSent
 from tinkex.actors._transport._connection import Connection
@@ -186,16 +184,3 @@ def test_what_only_httpx_can_do_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(_fast_lane, "_proxies", lambda: {"https": "http://proxy.example"})
     assert not goes_direct("https://tinker.example", local=False)
     assert goes_direct("http://127.0.0.1:8080", local=True)
-
-
-def test_no_connection_outlives_its_loop() -> None:
-    """A lane that nobody closes, of a service that was killed while its io thread ended, leaves no socket."""
-    network = Network()
-    of = lane(network)
-    io = IoThread()
-    done = threading.Event()
-    io.submit(post(of), lambda _outcome: done.set())
-    assert done.wait(10.0)
-    assert network.open == 1
-    assert io.close()
-    assert network.open == 0
