@@ -11,7 +11,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-engine bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-bodies bench-engine bench-genserver bench-scale bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,12 @@ demo: install ## Train, save, resume bit for bit, and see a failed resume leave 
 	@mkdir -p out
 	$(BIN)/tinkex demo --plot out/loss.png
 
-test: install $(SDKS_READY) ## Run the tests, official SDKs against the engine among them, with the coverage gate
+test: install $(SDKS_READY) ## Run the tests, official SDKs among them, with the coverage gate; behaviour again through the other lane
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/python -m pytest -q --other-lane -n $(JOBS) --dist worksteal tests/actors tests/faults tests/trainer
 
 conformance: install $(SDKS_READY) ## Run programs of the official SDKs against the engine; write docs/compatibility.md
 	TINKEX_WRITE_DOCS=1 $(BIN)/python -m pytest tests/conformance
@@ -73,11 +74,20 @@ check: install ## Format, lint, types, arrows between rooms
 serve: install ## Serve the embedded engine on http://127.0.0.1:8080, keeping its runs in ./out/engine
 	$(BIN)/tinkex serve --root out/engine
 
-bench: install ## Measure the actor type against plain pykka in the same run
+bench: install .venv-sdk/0.38.0/.ready ## Measure the hot path against the official SDK and raw sockets in one run (5 min); write docs/benchmarks.md
+	$(BIN)/python bench/fast_path/run.py --write $(if $(REPEATS),--repeats $(REPEATS))
+
+bench-scale: install ## Measure the hot path with up to 1,000 clients, 10,000 results on their way and 50 MB; write docs/benchmarks.md
+	$(BIN)/python bench/fast_path/scale.py --write
+
+bench-genserver: install ## Measure the actor type against plain pykka in the same run
 	$(BIN)/python bench/genserver.py
 
 bench-asyncio: install ## Measure an event loop's lag under thousands of awaits, against the idle loop and plain pykka
 	$(BIN)/python bench/asyncio_lag.py
+
+bench-bodies: install ## Measure the bodies of passes against protobuf's message objects and msgspec in the same run
+	$(BIN)/python bench/bodies.py
 
 bench-engine: install ## Measure the engine against peft's own loop in the same run (4 min); write docs/benchmarks.md
 	cd bench && ../$(BIN)/python -m engine_bench.run

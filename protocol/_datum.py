@@ -44,16 +44,14 @@ class Datum(msgspec.Struct, frozen=True):
         model_input, inputs = cast("Any", self.model_input), cast("Any", self.loss_fn_inputs)
         if not isinstance(model_input, ModelInput):
             raise validation(f"model_input must be a ModelInput, not {type(model_input).__name__}")
-        if not isinstance(inputs, Mapping):
+        if not isinstance(inputs, dict | Mapping):  # a dict is found to be one sooner
             raise validation(f"loss_fn_inputs must be a dict of tensors, not {type(inputs).__name__}")
-        items = cast("Mapping[object, object]", inputs).items()
-        force_setattr(self, "loss_fn_inputs", dict(_named_tensor(*item) for item in items))
-
-
-def _named_tensor(name: object, value: Any) -> tuple[str, TensorData]:
-    if not isinstance(name, str):
-        raise validation(f"loss_fn_inputs must have keys of text, not {name!r}")
-    return name, _tensor(name, value)
+        tensors: dict[str, TensorData] = {}
+        for name, value in cast("Mapping[object, Any]", inputs).items():
+            if not isinstance(name, str):
+                raise validation(f"loss_fn_inputs must have keys of text, not {name!r}")
+            tensors[name] = value if type(value) is TensorData else _tensor(name, value)
+        force_setattr(self, "loss_fn_inputs", tensors)
 
 
 def _tensor(name: str, value: Any) -> TensorData:

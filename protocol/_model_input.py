@@ -99,7 +99,10 @@ class ModelInput(msgspec.Struct, frozen=True):
     @property
     def length(self) -> int:
         """The number of tokens in all chunks."""
-        return sum(chunk.length for chunk in self.chunks)
+        length = 0
+        for chunk in self.chunks:
+            length += len(chunk.tokens)
+        return length
 
     def to_ints(self) -> list[int]:
         """Return the token ids of all chunks as one list."""

@@ -1,9 +1,13 @@
 """From lists and arrays of numbers to one read-only buffer. No loop of Python code over single numbers."""
 
 import math
+import struct
+import sys
 from array import array
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, cast
+
+import msgspec
 
 from tinkex.protocol._errors import validation
 
@@ -17,6 +21,9 @@ Dtype = Literal["float32", "int64"]
 CODES: Final[dict[Dtype, Literal["f", "q"]]] = {"float32": "f", "int64": "q"}
 """The buffer formats of the two types, in the machine's byte order."""
 
+_PACKING: Final[dict[Dtype, str]] = {"float32": "=", "int64": "@"}
+_INTS: Final = list[int]
+_FLOATS: Final = list[float]
 _MAX_DEPTH: Final = 32
 _NESTING: Final = frozenset({list, tuple})
 _EMPTY: Final = memoryview(b"")
@@ -36,6 +43,9 @@ def read_list(data: "Sequence[Any]", dtype: Dtype | None) -> Numbers:
     Raises:
         TinkexError: kind ``validation``.
     """
+    quick = _read_flat(data, dtype)
+    if quick is not None:
+        return quick
     flat, shape, kinds = _flatten(data)
     if not kinds <= {int, float}:
         flat = _plain(flat, kinds)
@@ -53,34 +63,64 @@ def read_list(data: "Sequence[Any]", dtype: Dtype | None) -> Numbers:
     return Numbers(_freeze(values), dtype, shape)
 
 
+def _read_flat(data: "Sequence[Any]", dtype: Dtype | None) -> Numbers | None:
+    """Read one flat list of ints and floats that fit; None where it is anything else, which is looked at singly."""
+    if not data:
+        return None
+    if dtype != "float32":
+        ints = _all_of(data, _INTS)
+        if ints is not None or dtype == "int64":
+            return None if ints is None else _packed(ints, "int64")
+    floats = _all_of(data, _FLOATS)
+    return None if floats is None else _packed(floats, "float32")
+
+
+def _all_of(data: "Sequence[Any]", kind: Any) -> list[Any] | None:
+    # msgspec looks at each type in a fifth of the time that set(map(type, data)) takes.
+    try:
+        return cast("list[Any]", msgspec.convert(data, kind))
+    except msgspec.ValidationError:
+        return None
+
+
+def _packed(numbers: list[Any], dtype: Dtype) -> Numbers | None:
+    # struct writes numbers in a third of the time that an array takes; in "=" it refuses what is too large for "f".
+    try:
+        buffer = struct.pack(f"{_PACKING[dtype]}{len(numbers)}{CODES[dtype]}", *numbers)
+    except (struct.error, OverflowError):
+        return None
+    return Numbers(memoryview(buffer), dtype, (len(numbers),))
+
+
 def read_array(data: Any, dtype: Dtype | None) -> Numbers:
     """Read a NumPy array, a torch tensor, or anything else that NumPy reads as an array of numbers.
 
     Raises:
         TinkexError: kind ``validation``.
     """
-    source = _as_numpy(data)
+    source = data if _is_plain_array(data) else _as_numpy(data)
     if dtype is None:
         dtype = "float32" if source.dtype.kind == "f" else "int64"
     kind = source.dtype.kind
     if kind not in "fiu" or (dtype == "int64" and kind == "f"):
         raise validation(f"an array of {source.dtype} cannot be a tensor of {dtype}; convert it first")
-    return Numbers(_freeze(_own(source, dtype)), dtype, tuple(source.shape))
+    return Numbers(_own(source, dtype), dtype, source.shape)
 
 
-def _own(source: "np.ndarray[Any, Any]", dtype: Dtype) -> "np.ndarray[Any, Any]":
-    """Return a C-contiguous array of ``dtype`` that nobody can write to: ``source`` itself where it is one."""
+def _own(source: "np.ndarray[Any, Any]", dtype: Dtype) -> memoryview:
+    """Return the numbers as ``dtype`` in C order where nobody can write to them: the same memory if it may be."""
     import numpy as np  # noqa: PLC0415 - only when first needed
 
-    if source.dtype == dtype and source.flags.c_contiguous and not source.flags.writeable:
-        return source
+    if source.dtype == (np.float32 if dtype == "float32" else np.int64):
+        flags = source.flags
+        return _freeze(source) if flags.c_contiguous and not flags.writeable else memoryview(source.tobytes())
     if dtype == "int64" and source.dtype.kind == "u" and source.size and int(source.max()) >= 2**63:
         _refuse_size(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         owned = np.array(source, dtype=dtype, order="C", copy=True)
     if dtype == "float32" and source.dtype.itemsize > 4 and bool((np.isinf(owned) & np.isfinite(source)).any()):  # noqa: PLR2004 - bytes
         _refuse_size(dtype)
-    return owned
+    return _freeze(owned)
 
 
 def _as_numpy(data: Any) -> "np.ndarray[Any, Any]":
@@ -95,6 +135,11 @@ def _as_numpy(data: Any) -> "np.ndarray[Any, Any]":
     if isinstance(data, np.ma.MaskedArray):
         raise validation("a masked array cannot be a tensor; fill it first")
     return np.asarray(data)
+
+
+def _is_plain_array(data: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(data) is getattr(numpy, "ndarray", None)
 
 
 def _is_torch(data: Any) -> bool:

@@ -1,6 +1,6 @@
 """Numbers of one type, as one buffer from the caller to the socket."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, Union, cast, get_args
 
@@ -14,7 +14,7 @@ TensorInput: TypeAlias = Union["TensorData", Sequence[Any], "np.ndarray[Any, Any
 """A tensor, (nested) lists of numbers, a NumPy array or a torch tensor."""
 
 _DTYPES: Final = get_args(Dtype)
-_ITEM_BYTES: Final = {"float32": 4, "int64": 8}
+ITEM_BYTES: Final[Mapping[Dtype, int]] = {"float32": 4, "int64": 8}
 
 
 class TensorData:
@@ -60,7 +60,7 @@ class TensorData:
             TinkexError: kind ``validation``, where the bytes are not as many as ``shape`` says.
         """
         view = memoryview(buffer).toreadonly().cast("B") if len(buffer) else memoryview(b"")
-        count, rest = divmod(len(view), _ITEM_BYTES[dtype])
+        count, rest = divmod(len(view), ITEM_BYTES[dtype])
         if rest:
             raise validation(f"{len(view)} bytes are no whole number of {dtype} values")
         self = cls.__new__(cls)
@@ -68,6 +68,32 @@ class TensorData:
         self._dtype = dtype
         self._shape = (count,) if shape is None else _reshaped((count,), shape)
         return self
+
+    @classmethod
+    def split(cls, buffer: bytes, dtype: Dtype, lengths: Sequence[int], trailing: tuple[int, ...] = ()) -> list[Self]:
+        """Wrap the tensors that lie behind each other in ``buffer``, without a copy.
+
+        Args:
+            buffer: C-ordered bytes in the machine's byte order.
+            dtype: of all of them.
+            lengths: the bytes of each, whole numbers of rows, as many together as ``buffer`` has; not checked.
+            trailing: the shape of a row.
+        """
+        view = memoryview(buffer)
+        row = ITEM_BYTES[dtype] * prod(trailing)
+        new = cls.__new__
+        tensors: list[Self] = []
+        begin, last, shape = 0, 0, (0, *trailing)
+        for length in lengths:
+            if length != last:
+                last, shape = length, (length // row, *trailing)
+            self = new(cls)
+            self._buffer = view[begin : begin + length]
+            self._dtype = dtype
+            self._shape = shape
+            tensors.append(self)
+            begin += length
+        return tensors
 
     @property
     def buffer(self) -> memoryview:
@@ -95,7 +121,7 @@ class TensorData:
         return np.frombuffer(self._buffer, dtype=self._dtype).reshape(self._shape)
 
     def __len__(self) -> int:
-        return len(self._buffer) // _ITEM_BYTES[self._dtype]
+        return len(self._buffer) // ITEM_BYTES[self._dtype]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorData):

@@ -3,8 +3,10 @@
 import logging
 import signal
 
+import pytest
 import structlog
 
+from support_lanes import change_lanes
 from support_loopback import stay_here
 
 stay_here()
@@ -15,3 +17,17 @@ structlog.configure(
 
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--other-lane",
+        action="store_true",
+        help="run the clients of this process through httpx in place of the fast lane, and the other way round",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.config.getoption("--other-lane") and request.node.get_closest_marker("one_lane") is None:
+        change_lanes(monkeypatch)

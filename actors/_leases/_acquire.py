@@ -149,8 +149,10 @@ async def _release_shared(transport: Transport, lease: Lease) -> bool:
 
 async def finish_all(transport: Transport, book: LeaseBook) -> None:
     """Finish every session in ``book`` that was asked for, side by side, and close the connections."""
-    await asyncio.gather(*(_finish_one(transport, book, session) for session in book.sessions()))
-    await transport.close()
+    try:
+        await asyncio.gather(*(_finish_one(transport, book, session) for session in book.sessions()))
+    finally:
+        await transport.close()
 
 
 async def _finish_one(transport: Transport, book: LeaseBook, session: Session) -> None:

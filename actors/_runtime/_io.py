@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from tinkex.actors._runtime._fork import watch_forks
+from tinkex.actors._runtime._loop import IoLoop
 from tinkex.actors._runtime._outcome import Outcome
 from tinkex.actors._runtime._report import report
 from tinkex.actors._runtime._threads import OsThreads, Threads
@@ -35,7 +36,7 @@ class IoTask(Generic[T]):
         self._done = [done]
         self._ended = ended
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Outcome[T]] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -54,7 +55,7 @@ class IoTask(Generic[T]):
             return False
         return True
 
-    def cancel_here(self) -> "asyncio.Task[Outcome[T]] | None":
+    def cancel_here(self) -> "asyncio.Task[None] | None":
         """Cancel on the loop's thread; return what to wait for."""
         if not self._cancelled:
             self._cancelled = True
@@ -93,19 +94,18 @@ class IoTask(Generic[T]):
             self._task = asyncio.get_running_loop().create_task(self._run())
             self._task.add_done_callback(self._end_here)
 
-    async def _run(self) -> Outcome[T]:
+    async def _run(self) -> None:
         try:
-            return Outcome(value=await self._coro)
+            outcome = Outcome(value=await self._coro)
         except asyncio.CancelledError:
-            return Outcome(cancelled=True)
+            outcome = Outcome[T](cancelled=True)
         except BaseException as error:  # noqa: BLE001 - the outcome carries it; SystemExit must not end the loop
-            return Outcome(error=error)
+            outcome = Outcome[T](error=error)
+        self.end(outcome)  # here, as a callback of the task would take another round of the loop
 
-    def _end_here(self, task: "asyncio.Task[Outcome[T]]") -> None:
+    def _end_here(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled():
             self.refuse()  # before its first step
-        else:
-            self.end(task.result())
 
 
 class IoThread:
@@ -249,8 +249,10 @@ class IoThread:
             await asyncio.wait(others, timeout=_GRACE_SECONDS)
         for task in tuple(self._tasks):
             task.end(Outcome(cancelled=True))
+        if isinstance(loop, IoLoop):
+            loop.abort_connections()
         await loop.shutdown_asyncgens()
-        loop.stop()
+        loop.call_soon(loop.stop)  # behind what closes them
 
 
 def _ran_to_its_stop(loop: asyncio.AbstractEventLoop) -> bool:

@@ -19,6 +19,13 @@ def log(**bound: Any) -> Any:
     return logger.bind(**bound) if bound else logger
 
 
+def debugging() -> bool:
+    """Whether anybody may want debug events; cheaper to ask than to have each event made and dropped."""
+    import structlog  # noqa: PLC0415 - see above
+
+    return structlog.is_configured() or logging.getLogger(LOGGER_NAME).isEnabledFor(logging.DEBUG)
+
+
 @functools.cache
 def _standard() -> Any:
     import structlog  # noqa: PLC0415 - see above

@@ -22,6 +22,13 @@ class IoLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         self._lookups: dict[Question, asyncio.Future[list[Any]]] = {}
 
+    def abort_connections(self) -> None:
+        """Close every connection that is open, whoever should have closed it; one turn of the loop later all are."""
+        # asyncio's own table. A loop without it would leave them to the collector, which complains of each.
+        transports: dict[int, asyncio.Transport] = getattr(self, "_transports", {})
+        for transport in list(transports.values()):
+            transport.abort()
+
     async def getaddrinfo(
         self,
         host: bytes | str | None,

@@ -12,6 +12,12 @@ PAUSES: Final = frozenset({"paused_capacity", "paused_rate_limit", "paused_billi
 
 _NO_WORK: Final = PAUSES | {"queued", "suspect"}
 
+
+def is_work(state: str) -> bool:
+    """Whether time in ``state`` counts as work."""
+    return state not in _NO_WORK
+
+
 LEAST_SECONDS: Final = 1e-3
 """The shortest wait for an operation to be overdue."""
 
@@ -95,11 +101,23 @@ class Waiting:
         """
         return None if self._since_work is None else max(self.allowed - self.worked, LEAST_SECONDS)
 
+    def due(self, now: float) -> float | None:
+        """At which monotonic second it will be overdue if nothing changes; None where it does not work, or is already.
+
+        Args:
+            now: the clock's, in monotonic seconds.
+        """
+        since = self._since_work
+        if since is None:
+            return None
+        left = self.allowed - self._worked - (now - since)
+        return now + max(left, LEAST_SECONDS) if left > 0.0 else None
+
     def _turn(self, state: str) -> None:
         now = self._clock.monotonic()
         if self._since_work is not None:
             self._worked += now - self._since_work
-        self._since_work = now if self._counts and state not in _NO_WORK else None
+        self._since_work = now if self._counts and is_work(state) else None
 
 
 _current: contextvars.ContextVar[Waiting | None] = contextvars.ContextVar("tinkex_waiting", default=None)

@@ -12,6 +12,9 @@ MAX_BYTES: Final = 5_000_000
 BYTES_PER_NUMBER: Final = 10
 """A token or tensor element as JSON text, as the JSON clients of the Tinker API estimate it."""
 
+LARGE_BYTES: Final = 16_000
+"""A pass of so much JSON is better written in protobuf, where a server takes both."""
+
 HASH_MODULUS: Final = 2**64
 
 
@@ -35,9 +38,21 @@ def chunk_data(data: Sequence[Datum]) -> list[list[Datum]]:
     return chunks
 
 
+def is_large(chunk: Sequence[Datum]) -> bool:
+    """Whether ``chunk`` is better written in protobuf."""
+    size = 0
+    for datum in chunk:
+        size += estimate_bytes(datum)
+        if size >= LARGE_BYTES:
+            return True
+    return False
+
+
 def estimate_bytes(datum: Datum) -> int:
     """Return about how many bytes ``datum`` takes as JSON."""
-    numbers = datum.model_input.length + sum(len(tensor) for tensor in datum.loss_fn_inputs.values())
+    numbers = datum.model_input.length
+    for tensor in datum.loss_fn_inputs.values():
+        numbers += len(tensor)
     return numbers * BYTES_PER_NUMBER
 
 

@@ -12,6 +12,9 @@ PartState = Literal["unsent", "sending", "accepted", "done"]
 class ProtobufForm(NamedTuple):
     """The same request for servers that do not take it in JSON; its functions import protobuf when they are called."""
 
+    pays: bool
+    """Whether it is worth it where the server takes both: small bodies stay what everybody can read."""
+
     path: str
     encode: Callable[[int], bytes]
     decode: Callable[[bytes], Any]

@@ -1,9 +1,12 @@
-"""A part on its way in the form that its server takes: JSON first, protobuf where JSON is no form of a pass there."""
+"""A part on its way in the form that its server takes: JSON first, protobuf where the server is found to speak it."""
 
-from collections.abc import Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
 
+from tinkex.actors._training._heap import expect_large
 from tinkex.actors._training._operation import Part, ProtobufForm
+from tinkex.actors._training._packing import Packed, pack
 from tinkex.actors._transport import (
     PROTOBUF,
     Accepted,
@@ -17,14 +20,28 @@ from tinkex.actors._transport import (
     ResultLost,
     Transport,
     Unknown,
+    future_of,
 )
 from tinkex.protocol import TinkexError
 
 Verdict = Accepted | Refused | Unknown | Exists
 Outcome = Done | Failed | ResultLost
+Send = Callable[[], Coroutine[Any, Any, Verdict]]
+Told = Callable[[Accepted, str], object]
 
-_IN_PROTOBUF: Final = {"content-type": PROTOBUF}
-_WANTS_PROTOBUF: Final = {"accept": PROTOBUF}
+_IN_PROTOBUF: Final[Mapping[str, str]] = {"content-type": PROTOBUF}
+_AS_IT_IS: Final[Mapping[str, str]] = {}
+_WANTS_PROTOBUF: Final[Mapping[str, str]] = {"accept": PROTOBUF}
+_TAKES_BOTH: Final[Mapping[str, str]] = {"accept": f"{PROTOBUF}, application/json"}
+
+
+class _Form(NamedTuple):
+    """One of the ways to write a pass."""
+
+    name: PassForm
+    path: str
+    encode: Callable[[int], bytes]
+    headers: Mapping[str, str]
 
 
 def send_part(
@@ -36,51 +53,114 @@ def send_part(
     observe: Observe,
     save: bool,
     departure: Departure | None = None,
-) -> Coroutine[Any, Any, Verdict]:
+) -> Send:
     """Write ``part`` under ``seq_id``, here and now, and return what sends it, for the io loop.
 
-    A pass that is refused in JSON, in a way that may mean the format, is sent once more in protobuf under the same
-    number: no attempt in JSON ran. Where protobuf is refused too, the first refusal is the answer.
+    A pass that is refused in one form, in a way that may mean the form, is sent once more in the other under the same
+    number: no attempt ran. Where the other is refused too, the first refusal is the answer.
+
+    Raises:
+        TinkexError: ``part`` has no such form; nothing was sent, and its number is free.
     """
-    if part.protobuf is not None and transport.profile.form_of_passes == "protobuf":
-        body = part.protobuf.encode(seq_id)
-        return transport.send(
-            part.protobuf.path, body, what=what, observe=observe, headers=_IN_PROTOBUF, departure=departure
-        )
-    if part.protobuf is not None:
-        return _send_pass(transport, part, part.protobuf, seq_id, part.encode(seq_id), what, observe, departure)
-    return transport.send(part.path, part.encode(seq_id), what=what, observe=observe, save=save, departure=departure)
+    if part.protobuf is None:
+        body = part.encode(seq_id)
+        return partial(transport.send, part.path, body, what=what, observe=observe, save=save, departure=departure)
+    first, other = _Form("json", part.path, part.encode, _AS_IT_IS), _protobuf_form(part.protobuf)
+    if transport.profile.form_of_pass(pays=part.protobuf.pays) == "protobuf":
+        first, other = other, first
+    body = first.encode(seq_id)
+    expect_large(len(body))
+    return partial(_send_pass, transport, first, body, other, seq_id, what, observe, departure)
+
+
+def _protobuf_form(form: ProtobufForm) -> _Form:
+    return _Form("protobuf", form.path, form.encode, _IN_PROTOBUF)
+
+
+async def send_and_ask(
+    transport: Transport, part: Part, send: Send, accepted: Told, *, what: str, observe: Observe
+) -> Verdict | Outcome:
+    """Send ``part`` and, where it is accepted, ask for its result at once.
+
+    In between, on the io loop, ``accepted`` is told; what is returned is then the result's fate, and that of the
+    request otherwise, also where its result came with the answer or the answer cannot be read.
+    """
+    sent = await send()
+    if not isinstance(sent, Accepted):
+        return sent
+    try:
+        request_id = future_of(sent.body, what)
+    except TinkexError:
+        return sent
+    if request_id is None:
+        return sent
+    observe("running", None)
+    accepted(sent, request_id)
+    return await poll_part(transport, part, request_id, what=what, observe=observe)
 
 
 async def _send_pass(
     transport: Transport,
-    part: Part,
-    other: ProtobufForm,
-    seq_id: int,
+    first: _Form,
     body: bytes,
+    other: _Form,
+    seq_id: int,
     what: str,
     observe: Observe,
     departure: Departure | None,
 ) -> Verdict:
     profile = transport.profile
-    sent = await transport.send(part.path, body, what=what, observe=observe, departure=departure)
+    send = partial(_send_form, transport, what=what, observe=observe)
+    sent = await send(first, body, departure=departure)
     if isinstance(sent, Accepted):
-        profile.note_pass("json")
+        profile.note_pass(first.name)
     if not isinstance(sent, Refused):
         return sent
-    if not profile.other_form(sent.error, own_route=other.path != part.path):
+    if not profile.other_form(first.name, sent.error, own_route=other.path != first.path):
         return sent
-    again = await transport.send(other.path, other.encode(seq_id), what=what, observe=observe, headers=_IN_PROTOBUF)
+    try:
+        body = other.encode(seq_id)
+    except TinkexError as error:
+        return Refused(error)
+    again = await send(other, body)
     if isinstance(again, Accepted):
-        profile.note_pass("protobuf")
+        profile.note_pass(other.name, in_place_of=first.name)
     return sent if isinstance(again, Refused) else again
 
 
-def poll_part(transport: Transport, part: Part, *, what: str, observe: Observe) -> Coroutine[Any, Any, Outcome]:
-    """Return what asks for the result of ``part``, which was accepted, in the form that its server writes."""
-    wants = part.protobuf is not None and transport.profile.form_of_passes == "protobuf"
-    headers = _WANTS_PROTOBUF if wants else {}
-    return transport.poll(part.request_id or "", what=what, observe=observe, headers=headers)
+async def _send_form(
+    transport: Transport,
+    form: _Form,
+    body: bytes,
+    *,
+    what: str,
+    observe: Observe,
+    departure: Departure | None = None,
+) -> Verdict:
+    packed = await pack(transport, body) if form.name == "protobuf" else Packed(body, _AS_IT_IS)
+    headers = {**form.headers, **packed.headers}
+    return await transport.send(
+        form.path, packed.body, what=what, observe=observe, headers=headers, departure=departure
+    )
+
+
+async def poll_part(transport: Transport, part: Part, request_id: str, *, what: str, observe: Observe) -> Outcome:
+    """Ask for the result of ``part``, which was accepted as ``request_id``, in the forms that its server may write.
+
+    A server that answers in protobuf, where JSON would do, is sent the next large pass in it.
+    """
+    outcome = await transport.poll(request_id, what=what, observe=observe, headers=_wanted(transport, part))
+    if isinstance(outcome, Done) and outcome.form == "protobuf":
+        transport.profile.note_result_in_protobuf()
+    return outcome
+
+
+def _wanted(transport: Transport, part: Part) -> Mapping[str, str]:
+    if part.protobuf is None:
+        return _AS_IT_IS
+    if transport.profile.takes_json is False:
+        return _WANTS_PROTOBUF
+    return _TAKES_BOTH if part.protobuf.pays else _AS_IT_IS
 
 
 def read_part(part: Part, body: bytes, form: PassForm) -> Any:

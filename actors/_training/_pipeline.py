@@ -9,8 +9,9 @@ from tinkex.actors._genserver._deferred import AbandonReason, Deferred
 from tinkex.actors._leases._acquire import session_gone
 from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._runtime._io import IoTask
+from tinkex.actors._runtime._log import debugging
 from tinkex.actors._training._operation import Operation, Part
-from tinkex.actors._training._passes import poll_part, read_part, send_part
+from tinkex.actors._training._passes import Outcome, Verdict, poll_part, read_part, send_and_ask, send_part
 from tinkex.actors._training._proof import prove_save
 from tinkex.actors._training._queue_watch import QueueWatch
 from tinkex.actors._training._sequence import Answer, Sequence
@@ -176,18 +177,47 @@ class Pipeline:
         observe, save = _observer(operation), operation.save_name is not None
         observe("sending", None)
         self._departure = gone = Departure()
-        work = send_part(self._transport, part, seq_id, what=operation.name, observe=observe, save=save, departure=gone)
-        self._log.debug("sending", operation=operation.name, seq_id=seq_id)
-        self._send = self._actor.run_io(
-            f"sent {operation.name} {seq_id}", work, partial(self._on_sent, operation, part)
-        )
+        label, then = f"sent {operation.name} {seq_id}", partial(self._on_sent, operation, part)
+        what = operation.name
+        try:
+            begin = send_part(self._transport, part, seq_id, what=what, observe=observe, save=save, departure=gone)
+        except TinkexError as error:  # it has no form that this server takes
+            self._react(self.sequence.refuse(operation, part, error))
+            return
+        if debugging():
+            self._log.debug("sending", operation=operation.name, seq_id=seq_id)
+        if len(operation.parts) > 1 or len(self._polls) >= POLL_WINDOW:
+            self._send = self._actor.run_io(label, begin(), then)
+            return
+        accepted = partial(self._accepted_soon, operation, part)
+        work = send_and_ask(self._transport, part, begin, accepted, what=what, observe=observe)
+        self._send = self._actor.run_io(label, work, then)
 
-    def _on_sent(self, operation: Operation, part: Part, result: Result[Accepted | Refused | Unknown | Exists]) -> None:
+    def _accepted_soon(self, operation: Operation, part: Part, sent: Accepted, request_id: str) -> None:
+        """On the io loop: it was accepted, and its result is asked for."""
+        then = partial(self._on_asked, operation, part, sent, request_id)
+        self._actor.run_soon(f"accepted {operation.name} {part.seq_id}", then)
+
+    def _on_asked(self, operation: Operation, part: Part, sent: Accepted, request_id: str) -> None:
+        if self.sequence.sending is not operation or self._send is None:
+            return
+        poll, self._send = self._send, None
+        if operation.answered:  # its caller has stopped waiting
+            poll.cancel()
+        else:
+            self._polls[operation.number, 0] = poll
+        operation.ambiguous = operation.ambiguous or sent.ambiguous
+        self._react(self.sequence.accept(operation, part, request_id))
+
+    def _on_sent(self, operation: Operation, part: Part, result: Result[Verdict | Outcome]) -> None:
+        key = (operation.number, 0)
+        if key in self._polls:  # it was accepted, and its result asked for: this is that
+            self._on_polled(operation, part, key, result)
+            return
         if self.sequence.sending is not operation:
             return
         self._send = None
-        verdict = result.unwrap()
-        match verdict:
+        match result.unwrap():
             case Accepted(body, ambiguous):
                 operation.ambiguous = operation.ambiguous or ambiguous
                 self._on_accepted(operation, part, body)
@@ -197,6 +227,8 @@ class Pipeline:
                 self._react(self.sequence.lose(operation, error))
             case Exists(error):
                 self._prove(operation, part, error)
+            case Done() | Failed() | ResultLost():
+                raise AssertionError("a result is asked for behind an acceptance, of which this actor hears first")
 
     def _on_accepted(self, operation: Operation, part: Part, body: bytes) -> None:
         try:
@@ -220,13 +252,13 @@ class Pipeline:
                     return
                 key = (operation.number, index)
                 if part.state == "accepted" and part.request_id is not None and key not in self._polls:
-                    work = poll_part(self._transport, part, what=operation.name, observe=_observer(operation))
+                    work = poll_part(
+                        self._transport, part, part.request_id, what=operation.name, observe=_observer(operation)
+                    )
                     then = partial(self._on_polled, operation, part, key)
                     self._polls[key] = self._actor.run_io(f"result of {operation.name} {part.seq_id}", work, then)
 
-    def _on_polled(
-        self, operation: Operation, part: Part, key: tuple[int, int], result: Result[Done | Failed | ResultLost]
-    ) -> None:
+    def _on_polled(self, operation: Operation, part: Part, key: tuple[int, int], result: Result[Any]) -> None:
         self._polls.pop(key, None)
         if operation.answered:
             return

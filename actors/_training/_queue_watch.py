@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._runtime._clock import Timer
-from tinkex.actors._runtime._waiting import PAUSES, Waiting
+from tinkex.actors._runtime._waiting import PAUSES, Waiting, is_work
 from tinkex.actors._training._operation import Operation
 from tinkex.actors._training._progress import progress_seconds
 from tinkex.protocol import QueueState, QueueStateChange
@@ -62,7 +62,10 @@ class QueueWatch:
     def _heard(self, operation: Operation, old: str) -> None:
         """Any thread: what an operation waits for has changed."""
         waiting = operation.waiting
-        if waiting is not None and (waiting.state in PAUSES or old in PAUSES or operation is self._head):
+        if waiting is None:
+            return
+        paused = waiting.state in PAUSES or old in PAUSES
+        if paused or (operation is self._head and is_work(waiting.state) != is_work(old)):
             change = partial(self._changed, operation, old, waiting.state, waiting.reason)
             self._actor.run_soon(f"{operation.name} waits", change)
 
@@ -100,14 +103,14 @@ class QueueWatch:
     def _arm(self) -> None:
         """Have the timer fire when the oldest operation will be overdue, or earlier."""
         waiting = self._head.waiting if self._head is not None else None
-        left = None if waiting is None or waiting.overdue else waiting.left
         now = self._actor.runtime.clock.monotonic()
-        if self._timer is not None and (left is None or now + left < self._fires):
+        due = None if waiting is None else waiting.due(now)
+        if self._timer is not None and (due is None or due < self._fires):
             self._timer.cancel()
             self._timer = None
-        if self._timer is None and left is not None:
-            self._fires = now + left
-            self._timer = self._actor.run_after("progress", left, self._check)
+        if self._timer is None and due is not None:
+            self._fires = due
+            self._timer = self._actor.run_after("progress", due - now, self._check)
 
     def _check(self) -> None:
         self._timer = None

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tinkex.actors._training._chunks import chunk_data, combine
+from tinkex.actors._training._chunks import chunk_data, combine, is_large
 from tinkex.actors._training._operation import Operation, Part, ProtobufForm
 from tinkex.protocol import Datum, TinkexError, wire
 from tinkex.protocol.messages import Forward, ForwardBackward, LoadState, OptimStep, SaveState, SaveWeightsForSampler
@@ -53,11 +53,11 @@ def _passes(
             return wire.encode(request(body, seq_id))
 
         def encode_protobuf(seq_id: int) -> bytes:
-            from tinkex.protocol.wire.protobuf import encode_pass  # noqa: PLC0415 - with the first server that wants it
+            from tinkex.protocol.wire.protobuf_pass import encode_pass  # noqa: PLC0415 - it imports NumPy
 
             return encode_pass(request(body, seq_id))
 
-        other = ProtobufForm("/api/v1/forward_backward", encode_protobuf, _protobuf_output)
+        other = ProtobufForm(is_large(chunk), "/api/v1/forward_backward", encode_protobuf, _protobuf_output)
         return Part(path, encode, _output, other)
 
     return [part(chunk) for chunk in chunk_data(message.data)]
@@ -166,7 +166,7 @@ def _output(body: bytes) -> ForwardBackwardOutput:
 
 
 def _protobuf_output(body: bytes) -> ForwardBackwardOutput:
-    from tinkex.protocol.wire.protobuf import decode_result  # noqa: PLC0415 - as above
+    from tinkex.protocol.wire.protobuf import decode_result  # noqa: PLC0415 - with the first such answer
 
     return _to_output(decode_result(body))
 

@@ -11,11 +11,12 @@ from tinkex.actors._transport._answers import (
     read_answer,
     read_inline,
 )
+from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._backoff import full_jitter, retry_after
 from tinkex.actors._transport._courtesy import Courtesy, Limits, Observe, share_courtesy
 from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._faults import conflict, own_words
-from tinkex.actors._transport._http import Attempt, Http, HttpReply, Lost, NotSent
+from tinkex.actors._transport._http import Http
 from tinkex.actors._transport._profile import PassForm, Route, ServerProfile, profile_of
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown, Verdict
 from tinkex.actors._transport._transport import Transport, future_of

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
+from tinkex.actors._transport._attempt import Attempt, HttpReply
 from tinkex.actors._transport._backoff import LONGEST_HINT_SECONDS, retry_after
 from tinkex.actors._transport._faults import (
     category_in,
@@ -18,7 +19,6 @@ from tinkex.actors._transport._faults import (
     reason_in,
     status_error,
 )
-from tinkex.actors._transport._http import Attempt, HttpReply
 from tinkex.actors._transport._profile import PassForm
 from tinkex.actors._transport._sending import BILLING_LIMIT_SECONDS, BILLING_PAUSE_SECONDS, WaitState
 from tinkex.protocol import ErrorCategory, TinkexError

@@ -13,10 +13,10 @@ from typing import Any, Final, Literal, NamedTuple
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
 from tinkex.actors._runtime._runtime import Runtime
+from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._circuit import CircuitBreaker, Permit, Phase
 from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._fair_gate import FairGate, Place
-from tinkex.actors._transport._http import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._retry_budget import RetryBudget
 from tinkex.protocol import ApiKey
 

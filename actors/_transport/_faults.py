@@ -4,8 +4,8 @@ from typing import Any, Final, cast, get_args
 
 import msgspec
 
+from tinkex.actors._transport._attempt import HttpReply, Lost, NotSent
 from tinkex.actors._transport._backoff import retry_after
-from tinkex.actors._transport._http import HttpReply, Lost, NotSent
 from tinkex.protocol import ErrorCategory, TinkexError
 
 _CATEGORIES: Final = get_args(ErrorCategory)

@@ -43,28 +43,59 @@ _READ_AS_JSON: Final = re.compile(r'"loc":\["body","')
 class ServerProfile:
     """What is known of one server. Written on the io loop only, read in any thread; a finding is never taken back."""
 
-    passes: PassForm | None = None
+    takes_json: bool | None = None
+    """Whether a pass in JSON was accepted; False where it was refused and protobuf was not."""
+
+    takes_protobuf: bool | None = None
+    """The same for protobuf."""
+
+    results_in_protobuf: bool = False
+    """Whether a result came in protobuf where JSON would have done: then a pass is worth a try in it, too."""
+
+    takes_zstd: bool | None = None
+    """Whether passes in protobuf may come packed; None before it was asked."""
+
     load: LoadForm | None = None
     unload_model: bool | None = None
     finish_session: bool | None = None
 
-    @property
-    def form_of_passes(self) -> PassForm:
-        """The form for the next pass: JSON until the server was found to want protobuf."""
-        return self.passes or "json"
-
-    def note_pass(self, form: PassForm) -> None:
-        """Note that the server took a pass in ``form``; the first finding stands."""
-        self.passes = self.passes or form
-
-    def other_form(self, error: TinkexError, *, own_route: bool) -> bool:
-        """Whether a pass in JSON that was refused with ``error`` is worth a second attempt in protobuf.
+    def form_of_pass(self, *, pays: bool) -> PassForm:
+        """Return the form for the next pass: JSON, until the server was found to speak protobuf.
 
         Args:
+            pays: whether the pass is so large that protobuf is worth it where both are taken.
+        """
+        if self.takes_json is False:
+            return "protobuf"
+        found = self.takes_protobuf if self.takes_protobuf is not None else self.results_in_protobuf
+        return "protobuf" if pays and found else "json"
+
+    def note_pass(self, form: PassForm, *, in_place_of: PassForm | None = None) -> None:
+        """Note that the server took a pass in ``form``, where it had refused it ``in_place_of`` another.
+
+        What it took before is not unlearnt.
+        """
+        for name, takes in ((form, True), (in_place_of, False)):
+            if name == "json" and self.takes_json is None:
+                self.takes_json = takes
+            elif name == "protobuf" and self.takes_protobuf is None:
+                self.takes_protobuf = takes
+
+    def note_result_in_protobuf(self) -> None:
+        """Note that the server writes results in protobuf when it may."""
+        self.results_in_protobuf = True
+
+    def other_form(self, form: PassForm, error: TinkexError, *, own_route: bool) -> bool:
+        """Whether a pass in ``form`` that was refused with ``error`` is worth a second attempt in the other.
+
+        A form that was accepted before is not doubted.
+
+        Args:
+            form: of the first attempt.
             error: of a refusal: no attempt ran.
             own_route: whether the JSON form has a route of its own, which newer servers lack.
         """
-        if self.passes == "json":
+        if self.takes_json if form == "json" else self.takes_protobuf:
             return False
         return is_wrong_format(error) or (own_route and is_missing_route(error))
 

@@ -7,9 +7,9 @@ nothing can be known any more. The rules never guess: a refusal after an attempt
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._backoff import retry_after
 from tinkex.actors._transport._faults import conflict, network_error, own_words, status_error
-from tinkex.actors._transport._http import Attempt, HttpReply, Lost, NotSent
 from tinkex.protocol import TinkexError
 
 BILLING_PAUSE_SECONDS: Final = 5.0

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import MappingProxyType
@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import msgspec
 
 from tinkex.actors._runtime._clock import Clock
-from tinkex.actors._runtime._log import log
+from tinkex.actors._runtime._log import debugging, log
 from tinkex.actors._runtime._waiting import PAUSES, tell
 from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
+from tinkex.actors._transport._attempt import Attempt, HttpReply
 from tinkex.actors._transport._backoff import full_jitter, poll_pause
 from tinkex.actors._transport._courtesy import Courtesy, Lane, Observe, Turn
 from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._faults import not_in_time
-from tinkex.actors._transport._http import Attempt, Http, HttpReply
+from tinkex.actors._transport._http import Http
 from tinkex.actors._transport._profile import ServerProfile
 from tinkex.actors._transport._sending import Accepted, Again, Exists, Refused, Sending, Unknown
 from tinkex.protocol import ApiKey, TinkexError, wire
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+Exchange = Callable[[], Coroutine[Any, Any, Attempt]]
 
 SEND_READ_SECONDS: Final = 60.0
 POLL_READ_SECONDS: Final = 45.0
@@ -34,6 +36,7 @@ LONG_POLL_SECONDS: Final = 1.0
 _ACQUIRES: Final = frozenset({"create_session", "create_model", "load_weights", "weights_info"})
 """What makes models, or is asked for it: any number of restores may hang in these, and hold up nothing else."""
 
+_RETRIEVE: Final = "/api/v1/retrieve_future"
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -72,11 +75,17 @@ class Transport:
         self._rng = rng
         self._courtesy = courtesy if courtesy is not None else Courtesy(base_url, clock, rng)
         self._express = False
+        self._log = log().bind()
 
     @property
     def server_time(self) -> float | None:
         """The latest ``Date`` that this server sent, in epoch seconds."""
         return self._http.server_time
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine."""
+        return self._http.local
 
     @property
     def express(self) -> Self:
@@ -101,7 +110,8 @@ class Transport:
         Whoever claims ``departure`` before the first attempt goes out may cancel this and knows that nothing was sent.
         """
         turn = Turn(self._lane(_lane_of(what, "send")), observe, "sending", len(body), departure=departure)
-        return await self._settle("POST", path, body, turn, what=what, save=save, headers=headers)
+        exchange = partial(self._http.post, path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
+        return await self._settle(path, exchange, turn, what=what, save=save)
 
     async def poll(
         self,
@@ -120,13 +130,12 @@ class Transport:
         body = msgspec.json.encode({"request_id": request_id, "allow_metadata_only": False})
         until = None if patience is None else started + patience
         turn = Turn(self._lane("poll"), observe, "running", until=until)
+        exchange = partial(self._http.post, _RETRIEVE, body, read_seconds=POLL_READ_SECONDS, headers=headers)
         misses = 0
         polling = Polling(what)
         while True:
             begun = self._clock.monotonic()
-            attempt = await self._exchange(
-                "POST", "/api/v1/retrieve_future", body, turn, read_seconds=POLL_READ_SECONDS, headers=headers
-            )
+            attempt = await self._attempt(_RETRIEVE, exchange, turn)
             answer = polling.read(attempt, self._clock.monotonic(), self._clock.time())
             if not isinstance(answer, Pending):
                 return answer
@@ -184,7 +193,8 @@ class Transport:
     ) -> bytes:
         """Like ``call``, for answers whose content does not matter; returns the raw body."""
         turn = Turn(self._lane(_lane_of(what, "question")), tell, "running", len(body or b""))
-        verdict = await self._settle(method, path, body, turn, what=what, save=False, headers=headers)
+        exchange = partial(self._http.exchange, method, path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
+        verdict = await self._settle(path, exchange, turn, what=what, save=False)
         if isinstance(verdict, Accepted):
             return verdict.body
         raise verdict.error
@@ -192,7 +202,9 @@ class Transport:
     async def beat(self, path: str, body: bytes, *, read_seconds: float) -> Attempt:
         """Post once, with no repeat: for heartbeats, whose next beat is the repeat."""
         turn = Turn("express", tell, "sending")
-        return await self._exchange("POST", path, body, turn, read_seconds=read_seconds)
+        return await self._attempt(
+            path, partial(self._http.exchange, "POST", path, body, read_seconds=read_seconds), turn
+        )
 
     async def close(self) -> None:
         """Close the connections once nothing is under way; a later request opens and closes its own."""
@@ -200,19 +212,17 @@ class Transport:
 
     async def _settle(
         self,
-        method: str,
         path: str,
-        body: bytes | None,
+        exchange: Exchange,
         turn: Turn,
         *,
         what: str,
         save: bool,
-        headers: Mapping[str, str],
     ) -> Accepted | Refused | Unknown | Exists:
         sending = Sending(what, self._clock.monotonic(), self.send_timeout, save=save)
         while True:
             turn.until, turn.last_try = sending.deadline(self._clock.monotonic()), sending.ambiguous
-            attempt = await self._exchange(method, path, body, turn, read_seconds=SEND_READ_SECONDS, headers=headers)
+            attempt = await self._attempt(path, exchange, turn)
             sending.queued = turn.queued
             verdict = sending.judge(attempt, self._clock.monotonic(), self._clock.time())
             if not isinstance(verdict, Again):
@@ -226,28 +236,20 @@ class Transport:
     def _lane(self, lane: Lane) -> Lane:
         return "express" if self._express else lane
 
-    async def _exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        turn: Turn,
-        *,
-        read_seconds: float,
-        headers: Mapping[str, str] = _NO_HEADERS,
-    ) -> Attempt:
+    async def _attempt(self, path: str, exchange: Exchange, turn: Turn) -> Attempt:
         begun = self._clock.monotonic()
-        exchange = partial(self._http.exchange, method, path, body, read_seconds=read_seconds, headers=headers)
         attempt = await self._courtesy.attempt(turn, exchange)
-        outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
-        log().debug("http", method=method, path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
+        if debugging():
+            outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
+            self._log.debug("http", path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
         if isinstance(attempt, HttpReply):
             self._note_time(attempt.headers.get("date"))
         return attempt
 
     def _note_time(self, date: str | None) -> None:
-        if date is None:
+        if date is None or date == self._http.date:  # it changes once a second
             return
+        self._http.date = date
         try:
             self._http.server_time = parsedate_to_datetime(date).timestamp()
         except (ValueError, OverflowError):

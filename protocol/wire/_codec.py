@@ -11,13 +11,15 @@ import msgspec
 from tinkex.protocol._datum import Datum
 from tinkex.protocol._errors import TinkexError
 from tinkex.protocol._model_input import CHUNK_TYPE, EncodedTextChunk
-from tinkex.protocol._tensor import TensorData
+from tinkex.protocol._tensor import ITEM_BYTES, TensorData
 from tinkex.protocol.wire._base import Body
 from tinkex.protocol.wire._mend import METRICS, is_word, mend, read_words
+from tinkex.protocol.wire._repeats import MIN_VALUES, runs, written
 from tinkex.protocol.wire._sparse import densify
 
 T = TypeVar("T")
 
+_SIMPLE: Final = frozenset({str, int, float, bool})
 _BARE_WORD: Final = re.compile(rb"-?(?:NaN|Infinity)")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _AT_PATH: Final = re.compile(r" - at `([^`]*)`")
@@ -88,12 +90,16 @@ def _plain(value: Any, nulls: bool) -> Any:
     if not _has_nones(value):
         return value
     written = nulls or (isinstance(value, Body) and value.SENDS_NULL)
-    fields = {name: getattr(value, name) for name in value.__struct_fields__}
-    return {
-        name: _spelt_metrics(cast("dict[str, Any]", item)) if _are_metrics(name, item) else _plain(item, nulls)
-        for name, item in fields.items()
-        if written or item is not None
-    }
+    fields: dict[str, Any] = {}
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        if type(item) in _SIMPLE:
+            fields[name] = item
+        elif _are_metrics(name, item):
+            fields[name] = _spelt_metrics(cast("dict[str, Any]", item))
+        elif written or item is not None:
+            fields[name] = _plain(item, nulls)
+    return fields
 
 
 def _has_nones(value: object) -> bool:
@@ -130,7 +136,12 @@ def _write(value: Any) -> Any:
     raise NotImplementedError(f"{type(value).__name__} is no type of the wire")
 
 
-def _numbers(tensor: TensorData) -> list[Any]:
+def _numbers(tensor: TensorData) -> list[Any] | msgspec.Raw:
+    if tensor.dtype == "float32" and len(tensor) >= MIN_VALUES:
+        found = runs(bytes(tensor.buffer), ITEM_BYTES["float32"])
+        if found is not None:
+            number = tensor.buffer.cast("f")
+            return msgspec.Raw(written(found, lambda index: msgspec.json.encode(_spelt(number[index]))))
     values = tensor.tolist()
     # Any infinity or NaN makes the sum one; float32 values are too small for their sum to overflow a double.
     if tensor.dtype == "int64" or math.isfinite(sum(values)):

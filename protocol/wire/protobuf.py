@@ -1,10 +1,10 @@
 """Protobuf bytes to and from the wire's types: passes and their results.
 
-Kept apart from ``tinkex.protocol.wire``, because it imports NumPy and the protobuf library when somebody needs it.
+Kept apart from ``tinkex.protocol.wire``, because it imports NumPy and the protobuf library when somebody needs it. What
+writes passes, ``protobuf_pass``, needs NumPy alone.
 """
 
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 from typing import Final
@@ -16,7 +16,7 @@ from tinkex.protocol._datum import Datum
 from tinkex.protocol._errors import TinkexError
 from tinkex.protocol._model_input import EncodedTextChunk, ModelInput
 from tinkex.protocol._numbers import Dtype
-from tinkex.protocol._tensor import TensorData
+from tinkex.protocol._tensor import ITEM_BYTES, TensorData
 from tinkex.protocol.wire._proto import tinkex_wire_pb2 as pb
 from tinkex.protocol.wire._sparse import densify
 from tinkex.protocol.wire._training import (
@@ -26,35 +26,15 @@ from tinkex.protocol.wire._training import (
     ForwardRequest,
     Numbered,
 )
+from tinkex.protocol.wire.protobuf_pass import encode_pass
+
+__all__ = ["MAX_DATUMS", "decode_pass", "decode_result", "encode_pass", "encode_result", "numbered"]
 
 _DTYPES: Final[dict[int, Dtype]] = {pb.DTYPE_FLOAT32: "float32", pb.DTYPE_INT64: "int64"}
 _CODES: Final[dict[Dtype, pb.DType]] = {"float32": pb.DTYPE_FLOAT32, "int64": pb.DTYPE_INT64}
 
 MAX_DATUMS: Final = 1 << 20
 """How many datums a record may speak of; a few bytes could otherwise ask for any amount of memory."""
-
-if sys.byteorder != "little":  # pragma: no cover - no machine with torch wheels is
-    raise ImportError("the protobuf wire is written for little-endian machines")
-
-
-def encode_pass(request: ForwardBackwardRequest | ForwardRequest) -> bytes:
-    """Return a pass as the protobuf body of ``/forward_backward``."""
-    body = request.forward_input if isinstance(request, ForwardRequest) else request.forward_backward_input
-    message = pb.ForwardBackwardRequest(
-        model_id=request.model_id,
-        seq_id=request.seq_id,
-        loss_fn=body.loss_fn,
-        forward_only=isinstance(request, ForwardRequest),
-    )
-    for datum in body.data:
-        _write_datum(message.data.add(), datum)
-    for name, value in (body.loss_fn_config or {}).items():
-        if isinstance(value, str):
-            message.loss_fn_config_v2[name].text = value
-        else:
-            message.loss_fn_config[name] = value
-            message.loss_fn_config_v2[name].number = value
-    return message.SerializeToString()
 
 
 def decode_pass(body: bytes) -> ForwardBackwardRequest | ForwardRequest:
@@ -114,20 +94,6 @@ def decode_result(body: bytes) -> ForwardBackwardResult:
         raise _unreadable("ForwardBackwardOutput", error) from error
     kind = message.loss_fn_output_type.rpartition(":")[2]
     return ForwardBackwardResult(kind or "ArrayRecord", outputs, dict(message.metrics))
-
-
-def _write_datum(message: pb.Datum, datum: Datum) -> None:
-    for chunk in datum.model_input.chunks:
-        tokens = chunk.tokens.to_numpy()
-        message.model_input.add().encoded_text.tokens = tokens.astype(np.int32).tobytes()
-    for name, tensor in datum.loss_fn_inputs.items():
-        _write_tensor(message.loss_fn_inputs[name], tensor)
-
-
-def _write_tensor(message: pb.Tensor, tensor: TensorData) -> None:
-    message.dense = bytes(tensor.buffer)
-    message.dtype = _CODES[tensor.dtype]
-    message.shape.extend(tensor.shape)
 
 
 def _read_datum(index: int, message: pb.Datum) -> Datum:
@@ -192,17 +158,24 @@ def _read_record(message: pb.ArrayRecord) -> Iterable[dict[str, TensorData]]:
     count = message.num_datums or next((len(column) for column in columns.values()), 0)
     if any(len(column) != count for column in columns.values()) or not 0 <= count <= MAX_DATUMS:
         raise ValueError("a record's fields are not as many as its datums")
-    return ({name: column[row] for name, column in columns.items()} for row in range(count))
+    if not columns:
+        return [{} for _ in range(count)]
+    names = tuple(columns)
+    return [dict(zip(names, row, strict=False)) for row in zip(*columns.values(), strict=False)]
 
 
 def _read_batched(message: pb.BatchedTensor) -> list[TensorData]:
-    offsets = TensorData.from_buffer(message.offsets, "int64").tolist()
-    if not offsets or offsets[0] != 0 or offsets[-1] != len(message.data) or sorted(offsets) != offsets:
+    data, ends = message.data, TensorData.from_buffer(message.offsets, "int64").tolist()
+    lengths = [end - begin for begin, end in pairwise(ends)]
+    if not ends or ends[0] != 0 or ends[-1] != len(data) or min(lengths, default=0) < 0:
         raise ValueError("a batched tensor's offsets do not fit its data")
-    trailing = list(message.trailing_shape)
-    width = math.prod(trailing)
-    data = memoryview(message.data)
-    return [_shaped(_wide(data[begin:end], message.dtype), trailing, width) for begin, end in pairwise(offsets)]
+    trailing = tuple(message.trailing_shape)
+    dtype = _DTYPES.get(message.dtype)
+    row = 0 if dtype is None or min(trailing, default=0) < 0 else ITEM_BYTES[dtype] * math.prod(trailing)
+    if dtype is not None and row and math.gcd(*lengths) % row == 0:
+        return TensorData.split(data, dtype, lengths, trailing)
+    view = memoryview(data)
+    return [_shaped(_wide(view[begin:end], message.dtype), trailing) for begin, end in pairwise(ends)]
 
 
 def _wide(data: memoryview, dtype: int) -> TensorData:
@@ -216,9 +189,10 @@ def _wide(data: memoryview, dtype: int) -> TensorData:
     raise ValueError(f"a batched tensor's dtype is not {dtype}")
 
 
-def _shaped(tensor: TensorData, trailing: list[int], width: int) -> TensorData:
+def _shaped(tensor: TensorData, trailing: tuple[int, ...]) -> TensorData:
     if not trailing:
         return tensor
+    width = math.prod(trailing)
     rows = len(tensor) // width if width else 0
     return TensorData.from_buffer(tensor.buffer, tensor.dtype, [rows, *trailing])
 

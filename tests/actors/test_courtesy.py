@@ -141,6 +141,7 @@ AT_ONCE = {
 }
 
 
+@pytest.mark.one_lane  # what else is asked keeps the circuit closed at the same moments
 @pytest.mark.parametrize("answered", AT_ONCE)
 def test_a_server_that_answers_polls_at_once_is_asked_at_most_twice_a_second_for_each_result(answered: str) -> None:
     def answer(request: httpx.Request) -> httpx.Response:

@@ -4,9 +4,13 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
-from tinkex.actors._transport._http import Http, HttpReply
+from tinkex.actors._transport._attempt import HttpReply
+from tinkex.actors._transport._http import Http
 from tinkex.protocol import ApiKey
+
+pytestmark = pytest.mark.one_lane
 
 
 class Pool(httpx.AsyncBaseTransport):

@@ -176,6 +176,7 @@ def test_a_policy_that_is_off_rebuilds_nothing() -> None:
 # Failures of attempts
 
 
+@pytest.mark.one_lane  # only a transport of one's own hangs for longer than a read may take
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_load_that_hangs_ends_with_its_attempt_and_the_next_one_succeeds(seed: int) -> None:
     def rule(path: str, _body: Any, count: int) -> str | None:
@@ -445,6 +446,7 @@ def test_options_that_mean_nothing_are_refused_at_the_start() -> None:
         assert getattr(refused.value, "kind", None) == "validation"
 
 
+@pytest.mark.one_lane  # as above
 @pytest.mark.parametrize("seed", SEEDS)
 def test_runs_wait_for_their_place_in_the_order_of_their_loss(seed: int) -> None:
     with world(seed, load_seconds=60.0, poll_seconds=5.0) as here:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from faults.matrix import PLACES, case, faults_of, row, table
 from faults.play import play
 
@@ -10,6 +12,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "failure_handling.md"
 BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 
 
+@pytest.mark.one_lane  # faults strike between the same rounds of the loop
 def test_the_docs_say_what_every_fault_comes_to_at_every_step() -> None:
     rows = [(place, fault, row(place, play(*case(place, fault)))) for place in PLACES for fault in faults_of(place)]
     shown = table(rows)

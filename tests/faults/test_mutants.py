@@ -12,7 +12,7 @@ from tinkex.actors._leases._session import Session
 from tinkex.actors._service._creations import Creations
 from tinkex.actors._training._pipeline import Pipeline
 from tinkex.actors._training._sequence import Sequence
-from tinkex.actors._transport._http import Lost, NotSent
+from tinkex.actors._transport._attempt import Lost, NotSent
 from tinkex.actors._transport._sending import Refused, Sending
 from tinkex.protocol import TinkexError
 

@@ -14,6 +14,15 @@ def loaded(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import tinkex", "import tinkex.protocol", "import tinkex.actors"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import tinkex",
+        "import tinkex.protocol",
+        "import tinkex.actors",
+        "from tinkex.actors import *",
+        "from tinkex.actors import ServiceClient",
+    ],
+)
 def test_importing_the_core_loads_no_library_that_is_not_needed_yet(statement: str) -> None:
     assert loaded(statement) == set()

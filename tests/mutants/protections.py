@@ -1,5 +1,6 @@
 """The protections that this project stands on, what each looks like in the code, and the test that misses it."""
 
+from mutants.lane_protections import WAYS
 from mutants.protection import Protection as Protection  # noqa: PLC0414 - for those who import it from here
 from mutants.trainer_protections import TRAINERS
 
@@ -260,6 +261,20 @@ PROTECTIONS = (
         ("tests/cli/test_supervise.py", "-k", "frozen_process_is_woken"),
     ),
     Protection(
+        "a token beyond 32 bits is refused instead of wrapped",
+        "protocol/wire/protobuf_pass.py",
+        "> MAX_INT32 and not _fit(tokens):",
+        "> MAX_INT32 and False:",
+        ("tests/protocol/test_wire_protobuf_pass.py", "-k", "beyond_32_bits"),
+    ),
+    Protection(
+        "a negative token is seen among many good ones",
+        "protocol/_check_data.py",
+        "np.frombuffer(joined(run), np.uint64)",
+        "np.frombuffer(joined(run), np.int64)",
+        ("tests/protocol/test_check_data.py", "-k", "named"),
+    ),
+    Protection(
         "a resume that nothing shows has not passed",
         "protocol/_resume_verdict.py",
         "    passed = within and cold_differs and finite",
@@ -267,4 +282,5 @@ PROTECTIONS = (
         ("tests/protocol/test_resume_verdict.py", "-k", "nothing_is_shown"),
     ),
     *TRAINERS,
+    *WAYS,
 )

@@ -1,12 +1,17 @@
 import math
 import re
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support_protocol import datum, lines_run, policy_datum
 from tinkex.protocol import Datum, EncodedTextChunk, ModelInput, TensorData, TinkexError, check_data
+from tinkex.protocol import _blocks as blocks
+from tinkex.protocol import _check_data as singly
 
 POLICY_LOSSES = ("importance_sampling", "ppo", "cispo", "dro")
 
@@ -128,6 +133,73 @@ def test_no_python_code_runs_per_token() -> None:
         return lines_run(lambda: check_data(data, "cross_entropy"))
 
     assert work(10) == work(10_000) > 0
+
+
+NUMBERS = st.sampled_from([0.0, 1.0, -2.5, math.nan, math.inf, -math.inf])
+TOKENS = st.sampled_from([0, 1, 7, 2**31 - 1, 2**31, -1, 2**63 - 1, -(2**63)])
+
+
+@st.composite
+def doubtful(draw: st.DrawFn) -> object:
+    """A datum in which one thing or another may be wrong; often nothing is."""
+    if draw(st.integers(0, 40)) == 0:
+        return draw(st.sampled_from([None, 3, {}]))
+    rarely = draw(st.integers(0, 3)) == 0
+    length = draw(st.integers(0 if rarely else 1, 4))
+    sized = st.integers(0, 4) if rarely else st.just(length)
+    good_tokens, good_numbers = st.integers(0, 9), st.sampled_from([0.0, 1.0])
+    tokens, numbers = (TOKENS, NUMBERS) if rarely else (good_tokens, good_numbers)
+
+    def some(values: st.SearchStrategy[Any], dtype: Any) -> TensorData:
+        size = draw(sized)
+        drawn = draw(st.lists(values, min_size=size, max_size=size))
+        return TensorData(drawn, dtype, [size, 1] if draw(st.integers(0, 9)) == 9 else [size])
+
+    inputs = {"target_tokens": some(tokens, "int64"), "weights": some(numbers, "float32")}
+    if rarely and draw(st.booleans()):
+        inputs[draw(st.sampled_from(["weights", "advantages", "target_tokens", "other"]))] = draw(
+            st.sampled_from([TensorData([1.0]), TensorData([1]), TensorData([], "float32")])
+        )
+    if rarely and draw(st.booleans()):
+        del inputs[draw(st.sampled_from(sorted(inputs)))]
+    ids = draw(st.lists(tokens, min_size=length, max_size=length))
+    cut = draw(st.integers(0, length))
+    return Datum(ModelInput([EncodedTextChunk(ids[:cut]), EncodedTextChunk(ids[cut:])]), inputs)
+
+
+@given(st.lists(doubtful(), min_size=1, max_size=5), st.sampled_from(["cross_entropy", "ppo", "gspo"]))
+def test_looking_at_all_at_once_says_what_looking_at_each_says(data: list[object], loss_fn: str) -> None:
+    said = check_data(data, loss_fn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(singly, "_all_good", Mock(return_value=False))
+        alone = check_data(data, loss_fn)
+    assert (said and (said.message, said.data)) == (alone and (alone.message, alone.data))
+
+
+@pytest.mark.parametrize("name", ["tokens", "target_tokens", "weights"])
+@pytest.mark.parametrize("place", [0, 1, 37, 98, 99])
+def test_one_bad_number_is_found_wherever_it_stands_among_many_blocks(
+    name: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 200)
+    bad = {
+        "tokens": Datum(ModelInput.from_ints([1, 2, -1]), datum().loss_fn_inputs),
+        "target_tokens": datum(target_tokens=[1, 2, 2**31]),
+        "weights": datum(weights=[1.0, 1.0, math.nan]),
+    }[name]
+    data = [datum() for _ in range(100)]
+    assert check_data(data, "cross_entropy") is None
+    data[place] = bad
+    error = check_data(data, "cross_entropy")
+    assert error is not None
+    assert error.message.startswith(f"data[{place}].")
+
+
+def test_good_data_is_not_looked_at_singly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(singly, "_datum_problem")
+    assert check_data([datum()] * 100, "cross_entropy") is None
+    with pytest.raises(NameError):
+        check_data([datum(weights=[math.nan] * 3)], "cross_entropy")
 
 
 def assert_refused(error: TinkexError | None, why: str) -> None:

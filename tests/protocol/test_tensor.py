@@ -4,6 +4,7 @@ import pickle
 from array import array
 from enum import IntEnum
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from support_protocol import float32s, int64s, lines_run
 from tinkex.protocol import TensorData, TinkexError
+from tinkex.protocol import _numbers as numbers
 
 
 class Color(IntEnum):
@@ -55,6 +57,36 @@ def test_arrays_go_in_and_come_out_shaped(source: Any) -> None:
 @given(hnp.arrays(np.int64, hnp.array_shapes(max_dims=4, max_side=3)))
 def test_nested_lists_have_the_shape_of_their_array(source: Any) -> None:
     assert TensorData(source.tolist()) == TensorData(source)
+
+
+ODD: list[Any] = [
+    *[0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64, 10**400, 1.5, -0.0, 1e39, -1e39, 3.4028235677973366e38],
+    *[2.0**128, 1e-46, math.nan, math.inf, -math.inf, True, None, "1", Color.RED, [1], [], (1, 2)],
+    *[np.int64(3), np.float64(2.5), np.float32(1.5), np.bool_(True)],
+]
+
+
+@given(
+    st.one_of(
+        st.lists(st.sampled_from(ODD), max_size=4),
+        st.lists(st.sampled_from(ODD[:16]), max_size=4).map(tuple),
+        st.lists(st.floats(), max_size=4),
+        st.lists(st.integers(-(2**65), 2**65), max_size=4),
+    ),
+    st.sampled_from([None, "float32", "int64"]),
+)
+def test_lists_are_read_quickly_as_they_are_read_number_by_number(values: Any, dtype: Any) -> None:
+    def outcome() -> Any:
+        try:
+            tensor = TensorData(values, dtype)
+        except TinkexError as error:
+            return error.message
+        return bytes(tensor.buffer), tensor.dtype, tensor.shape
+
+    quick = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numbers, "_read_flat", Mock(return_value=None))
+        assert outcome() == quick
 
 
 def test_types_are_guessed_as_the_field_does() -> None:
@@ -236,6 +268,20 @@ def test_from_buffer_wraps_without_a_copy() -> None:
         TensorData.from_buffer(raw[:4], "int64")
     with pytest.raises(TinkexError, match="asks for 3 values"):
         TensorData.from_buffer(raw, "float32", [3])
+
+
+def test_split_shares_the_bytes_and_gives_each_part_its_shape() -> None:
+    raw = array("f", range(12)).tobytes()
+    parts = TensorData.split(raw, "float32", [16, 0, 32], (2,))
+    assert [part.shape for part in parts] == [(2, 2), (0, 2), (4, 2)]
+    assert [part.tolist() for part in parts] == [[0, 1, 2, 3], [], [4, 5, 6, 7, 8, 9, 10, 11]]
+    assert all(part.buffer.obj is raw and part.buffer.readonly for part in parts)
+    assert parts == [
+        TensorData([[0.0, 1.0], [2.0, 3.0]]),
+        TensorData([], "float32", [0, 2]),
+        TensorData([4.0 + n for n in range(8)], shape=[4, 2]),
+    ]
+    assert TensorData.split(b"", "int64", []) == []
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8"])

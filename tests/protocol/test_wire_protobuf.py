@@ -1,6 +1,7 @@
 """The protobuf wire: golden bytes, round trips, and bodies that lie."""
 
 import contextlib
+import itertools
 import struct
 
 import hypothesis.strategies as st
@@ -211,6 +212,11 @@ def record(**changes: object) -> bytes:
         {"offsets": struct.pack("<3q", 0, 12, 24)},
         {"offsets": struct.pack("<3q", 0, 24, 20)},
         {"offsets": struct.pack("<3q", 0, 3, 20)},
+        {"offsets": struct.pack("<3q", 0, -4, 20)},
+        {"offsets": struct.pack("<4q", 0, 2**63 - 4, -(2**63), 20), "num_datums": 3},
+        {"offsets": struct.pack("<4q", 0, 2**63 - 8, -(2**63) + 4, 20), "num_datums": 3},
+        {"offsets": b"\0" * 23},
+        {"num_datums": -1},
         {"dtype": 0},
         {"trailing": True},
     ],
@@ -219,6 +225,54 @@ def test_a_record_that_lies_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(TinkexError) as caught:
         protobuf.decode_result(record(**changes))
     assert caught.value.kind == "protocol"
+
+
+INNER = st.lists(st.integers(0, 5).map(lambda number: 4 * number), max_size=4)
+SPLITS = INNER.map(lambda inner: [0, *sorted(inner), 20]) | st.lists(st.integers(-4, 24), max_size=5)
+
+
+@given(SPLITS, st.sampled_from([0, 1, 2, 3, 4]), st.lists(st.integers(-1, 3), max_size=2))
+def test_a_batch_is_read_as_its_parts_are_read_alone(ends: list[int], dtype: int, trailing: list[int]) -> None:
+    """Whatever offsets, type and trailing shape say, a part is the tensor of its bytes, or all are refused."""
+    data = bytes(range(20))
+    message = pb.ForwardBackwardOutput()
+    field = message.loss_fn_outputs.add().fields["logprobs"]
+    field.data, field.offsets, field.dtype = data, struct.pack(f"<{len(ends)}q", *ends), dtype  # type: ignore[assignment]
+    field.trailing_shape.extend(trailing)
+    body, expected = message.SerializeToString(), parts_of(data, ends, dtype, trailing)
+    if expected is None:
+        with pytest.raises(TinkexError, match="ForwardBackwardOutput cannot be read"):
+            protobuf.decode_result(body)
+        return
+    read = [output["logprobs"] for output in protobuf.decode_result(body).loss_fn_outputs]
+    assert read == expected
+    assert all(part.buffer.readonly for part in read)
+
+
+def parts_of(data: bytes, ends: list[int], dtype: int, trailing: list[int]) -> list[TensorData] | None:
+    item = {1: 4, 2: 8, 3: 4, 4: 2}.get(dtype)
+    row = (item or 0) * int(np.prod(trailing, dtype=int))
+    lengths = np.diff(ends).tolist()
+    if not ends or ends[0] != 0 or ends[-1] != len(data) or min(lengths, default=0) < 0:
+        return None
+    if item is None or min(trailing, default=0) < 0 or any(length % row if row else length for length in lengths):
+        return None
+    kinds: dict[int, str] = {1: "<f4", 2: "<i8", 3: "<i4", 4: "<u2"}
+    parts = [np.frombuffer(data[begin:end], kinds[dtype]) for begin, end in itertools.pairwise(ends)]
+    if dtype == 4:
+        parts = [(part.astype(np.uint32) << 16).view(np.float32) for part in parts]
+    shapes = [(length // row if row else 0, *trailing) for length in lengths]
+    return [TensorData(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def test_results_lie_in_one_buffer_for_each_field() -> None:
+    values = [TensorData(np.full(100, index, np.float32)) for index in range(50)]
+    result = wire.ForwardBackwardResult("a", [{"logprobs": value, "again": value} for value in values], {})
+    read = protobuf.decode_result(protobuf.encode_result(result))
+    assert read == result
+    for name in ("logprobs", "again"):
+        assert len({id(output[name].buffer.obj) for output in read.loss_fn_outputs}) == 1
+        assert all(output[name].to_numpy().flags.aligned for output in read.loss_fn_outputs)
 
 
 def test_narrow_numbers_are_widened() -> None:

@@ -1,0 +1,186 @@
+"""The pool of the fast lane: who gets which connection, and what never goes on the wire."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tinkex.actors._transport import _fast_lane
+from tinkex.actors._transport._attempt import HttpReply, Lost, NotSent
+from tinkex.actors._transport._connection import Connection
+from tinkex.actors._transport._fast_lane import MOST_IDLE, FastLane, goes_direct
+from tinkex.protocol import ApiKey
+
+pytestmark = pytest.mark.one_lane
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+NONE: Mapping[str, str] = {}
+
+
+class Wire(asyncio.Transport):
+    """A socket in memory: keeps what is written, and answers when told."""
+
+    def __init__(self, connection: Connection, answers: bytes | None) -> None:
+        super().__init__()
+        self.connection = connection
+        self.answers = answers
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+        if self.answers is not None:
+            asyncio.get_running_loop().call_soon(self.say, self.answers)
+
+    def say(self, data: bytes) -> None:
+        if not self.closed:
+            self.connection.data_received(data)
+
+    def abort(self) -> None:
+        if not self.closed:
+            self.closed = True
+            asyncio.get_running_loop().call_soon(self.connection.connection_lost, None)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+class Network:
+    """Makes such connections, and remembers them."""
+
+    def __init__(self, answers: bytes | None = OK) -> None:
+        self.answers = answers
+        self.wires: list[Wire] = []
+
+    async def __call__(self, _url: Any, _tls: Any) -> Connection:
+        connection = Connection()
+        self.wires.append(Wire(connection, self.answers))
+        connection.connection_made(self.wires[-1])
+        return connection
+
+    @property
+    def open(self) -> int:
+        return sum(not wire.closed for wire in self.wires)
+
+
+def lane(network: Any, url: str = "http://127.0.0.1:1", keepalive: float = 30.0) -> FastLane:
+    return FastLane(
+        url,
+        ApiKey("tml-k"),
+        headers={"accept": "application/json"},
+        connect_seconds=0.2,
+        keepalive_seconds=keepalive,
+        tls=None,
+        dialler=network,
+    )
+
+
+async def post(of: FastLane, path: str = "/x", headers: Mapping[str, str] = NONE) -> Any:
+    return await of.post(path, b"{}", read_seconds=5.0, headers=headers)
+
+
+async def test_the_connection_used_last_is_used_next_so_that_others_grow_old() -> None:
+    network = Network()
+    of = lane(network)
+    await asyncio.gather(*(post(of) for _ in range(3)))
+    assert len(network.wires) == 3
+    before = [wire.written for wire in network.wires]
+    await post(of)
+    assert [wire.written != old for wire, old in zip(network.wires, before, strict=True)] == [False, False, True]
+    await of.close()
+    assert network.open == 0
+
+
+async def test_no_more_idle_connections_are_kept_than_anybody_needs() -> None:
+    network = Network()
+    of = lane(network)
+    await asyncio.gather(*(post(of) for _ in range(MOST_IDLE + 40)))
+    assert len(network.wires) == MOST_IDLE + 40
+    assert network.open == MOST_IDLE
+    await of.close()
+    assert network.open == 0
+
+
+async def test_an_old_connection_is_closed_and_not_used() -> None:
+    network = Network()
+    of = lane(network, keepalive=-1.0)
+    for _ in range(3):
+        assert isinstance(await post(of), HttpReply)
+    assert len(network.wires) == 3
+    assert network.open == 0
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", OK + b"more", OK + OK],
+    ids=["the server closes it", "noise behind the answer", "an answer too many"],
+)
+async def test_a_connection_that_says_more_or_less_than_it_should_serves_no_second_request(says: bytes) -> None:
+    network = Network(says)
+    of = lane(network)
+    for _ in range(2):
+        attempt = await post(of)
+        assert isinstance(attempt, HttpReply | Lost)
+    assert len(network.wires) == 2
+    assert network.open == 0
+
+
+async def test_what_comes_to_an_idle_connection_ends_it() -> None:
+    network = Network()
+    of = lane(network)
+    await post(of)
+    network.wires[0].say(b"HTTP/1.1 408 Too Late\r\n\r\n")
+    assert isinstance(await post(of), HttpReply)
+    assert len(network.wires) == 2
+    await of.close()
+
+
+async def test_a_connection_that_is_never_made_is_not_sent() -> None:
+    async def never(_url: Any, _tls: Any) -> Connection:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    attempt = await post(lane(never))
+    assert attempt == NotSent("TimeoutError: no connection in 0.2 s")
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nx-evil: 1", "/\u00e4", "/\x00"])
+async def test_a_path_that_is_none_never_goes_out(path: str) -> None:
+    network = Network()
+    assert isinstance(await post(lane(network), path), NotSent)
+    assert network.wires == []
+
+
+async def test_a_header_cannot_smuggle_another() -> None:
+    network = Network()
+    attempt = await post(lane(network), headers={"accept": "a\r\nx-evil: 1"})
+    assert attempt == NotSent("the header accept has characters that no header may have")
+    assert network.wires == []
+
+
+async def test_a_header_of_a_request_takes_the_place_of_the_usual_one() -> None:
+    network = Network()
+    of = lane(network, "http://127.0.0.1:1/prefix")
+    await post(of, headers={"accept": "application/x-protobuf"})
+    (wire,) = network.wires
+    head = wire.written.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert head[0] == "POST /prefix/x HTTP/1.1"
+    assert sorted(head[1:]) == [
+        "accept-encoding: gzip, deflate",
+        "accept: application/x-protobuf",
+        "content-length: 2",
+        "host: 127.0.0.1:1",
+        "x-api-key: tml-k",
+    ]
+    await of.close()
+
+
+def test_what_only_httpx_can_do_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fast_lane, "_proxies", dict)
+    assert goes_direct("https://tinker.example/services", local=False)
+    assert not goes_direct("https://user:word@tinker.example", local=False)
+    assert not goes_direct("https://t\u00efnker.example", local=False)
+    monkeypatch.setattr(_fast_lane, "_proxies", lambda: {"https": "http://proxy.example"})
+    assert not goes_direct("https://tinker.example", local=False)
+    assert goes_direct("http://127.0.0.1:8080", local=True)

@@ -1,0 +1,73 @@
+"""The protections of the way to a server, what each looks like in the code, and the test that misses it."""
+
+from mutants.protection import Protection
+
+LANES = "tests/actors/test_lanes.py"
+POOL = "tests/actors/test_fast_lane.py"
+FORMS = "tests/actors/test_pass_forms.py"
+
+WAYS = (
+    Protection(
+        "a peer that reads no more ends the exchange",
+        "actors/_transport/_connection.py",
+        "            self._fail(TimeoutError(",
+        "            (TimeoutError(",
+        (LANES, "-k", "in_time and fast"),
+    ),
+    Protection(
+        "a connection that said too much serves no second request",
+        "actors/_transport/_answer_reader.py",
+        "        if self._reply is not None:\n            self.keeps_alive = False\n",
+        "",
+        (POOL, "-k", "more_or_less"),
+    ),
+    Protection(
+        "what comes to an idle connection ends it",
+        "actors/_transport/_connection.py",
+        "        if answer is None or answer.done():\n            self.abort()\n            return\n",
+        "        if answer is None or answer.done():\n            return\n",
+        (POOL, "-k", "idle_connection_ends_it"),
+    ),
+    Protection(
+        "an exchange that is given up leaves no connection",
+        "actors/_transport/_fast_lane.py",
+        "            if answered and connection.usable:",
+        "            if connection.usable:",
+        (LANES, "-k", "cancelled and fast"),
+    ),
+    Protection(
+        "an answer broken off is none",
+        "actors/_transport/_answer_reader.py",
+        "        if self._in_body and self._until_end:",
+        "        if self._in_body:",
+        ("tests/actors/test_answer_reader.py", "-k", "broken_off"),
+    ),
+    Protection(
+        "no header smuggles another",
+        "actors/_transport/_fast_lane.py",
+        "            if _VALUE.fullmatch(value) is None:",
+        "            if False:",
+        (POOL, "-k", "smuggle"),
+    ),
+    Protection(
+        "a form that was taken once is not doubted",
+        "actors/_transport/_profile.py",
+        '        if self.takes_json if form == "json" else self.takes_protobuf:\n            return False\n',
+        "",
+        ("tests/actors/test_drift_servers.py", "-k", "took_json_once"),
+    ),
+    Protection(
+        "a form that was refused is not tried again",
+        "actors/_training/_passes.py",
+        "profile.note_pass(other.name, in_place_of=first.name)",
+        "profile.note_pass(other.name)",
+        (FORMS, "-k", "reads_none"),
+    ),
+    Protection(
+        "a pause that the server tells of is not covered by the acceptance before it",
+        "actors/_training/_passes.py",
+        '    observe("running", None)\n    accepted(sent, request_id)\n',
+        "    accepted(sent, request_id)\n",
+        ("tests/actors/test_status.py", "-k", "waits_for"),
+    ),
+)
