@@ -11,7 +11,7 @@ SDKS := 0.38.0 0.24.1
 SDKS_READY := $(SDKS:%=.venv-sdk/%/.ready)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check serve bench bench-asyncio bench-bodies bench-engine bench-genserver bench-scale bench-trainer chaos conformance crash faults faults-docs long-run mutants proto soak clean
+.PHONY: help install demo test check serve bench bench-asyncio bench-bodies bench-engine bench-genserver bench-scale bench-trainer chaos conformance crash faults faults-docs lanes long-run mutants proto soak clean
 
 help: ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,13 @@ demo: install ## Train, save, resume bit for bit, and see a failed resume leave 
 	@mkdir -p out
 	$(BIN)/tinkex demo --plot out/loss.png
 
-test: install $(SDKS_READY) ## Run the tests, official SDKs among them, with the coverage gate; behaviour again through the other lane
+test: install $(SDKS_READY) ## Run the tests, official SDKs among them, with the coverage gate
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+lanes: install ## Run the tests of behaviour through the other lane: httpx for sockets, sockets for httpx
 	$(BIN)/python -m pytest -q --other-lane -n $(JOBS) --dist worksteal tests/actors tests/faults tests/trainer
 
 conformance: install $(SDKS_READY) ## Run programs of the official SDKs against the engine; write docs/compatibility.md
