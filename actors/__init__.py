@@ -121,3 +121,6 @@ if not TYPE_CHECKING:  # the checkers would believe that every name is there
             "_training._training_proxy": ["TrainingClientProxy", "TrainingClientRef"],
         },
     )
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

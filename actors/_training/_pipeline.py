@@ -1,6 +1,6 @@
 """Sends and polls of one model: carries out what ``Sequence`` decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -168,30 +168,30 @@ class Pipeline:
     def _pump(self) -> None:
         if self._doubts:
             return
-        send = self.sequence.take()
-        if send is None:
-            return
-        operation, part, seq_id = send
+        while (send := self.sequence.take()) is not None:
+            operation, part, seq_id = send
+            try:
+                self._begin(operation, part, seq_id)
+            except TinkexError as error:  # it has no form that this server takes; the next one has its number
+                for refused, result in self.sequence.refuse(operation, part, error):
+                    self._deliver(refused, result)
+
+    def _begin(self, operation: Operation, part: Part, seq_id: int) -> None:
         if operation.server_time is None:
             operation.server_time = self._transport.server_time
         observe, save = _observer(operation), operation.save_name is not None
         observe("sending", None)
         self._departure = gone = Departure()
-        label, then = f"sent {operation.name} {seq_id}", partial(self._on_sent, operation, part)
-        what = operation.name
-        try:
-            begin = send_part(self._transport, part, seq_id, what=what, observe=observe, save=save, departure=gone)
-        except TinkexError as error:  # it has no form that this server takes
-            self._react(self.sequence.refuse(operation, part, error))
-            return
+        what, label = operation.name, f"sent {operation.name} {seq_id}"
+        send = send_part(self._transport, part, seq_id, what=what, observe=observe, save=save, departure=gone)
         if debugging():
-            self._log.debug("sending", operation=operation.name, seq_id=seq_id)
+            self._log.debug("sending", operation=what, seq_id=seq_id)
         if len(operation.parts) > 1 or len(self._polls) >= POLL_WINDOW:
-            self._send = self._actor.run_io(label, begin(), then)
-            return
-        accepted = partial(self._accepted_soon, operation, part)
-        work = send_and_ask(self._transport, part, begin, accepted, what=what, observe=observe)
-        self._send = self._actor.run_io(label, work, then)
+            work: Coroutine[Any, Any, Verdict | Outcome] = send()
+        else:
+            accepted = partial(self._accepted_soon, operation, part)
+            work = send_and_ask(self._transport, part, send, accepted, what=what, observe=observe)
+        self._send = self._actor.run_io(label, work, partial(self._on_sent, operation, part))
 
     def _accepted_soon(self, operation: Operation, part: Part, sent: Accepted, request_id: str) -> None:
         """On the io loop: it was accepted, and its result is asked for."""

@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
         finally:
             self._answer = None
             self.idle_since = self._loop.time()
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # where the exchange was given up just then, nobody else will look at it
 
     def abort(self) -> None:
         """Close the socket, whatever is under way."""

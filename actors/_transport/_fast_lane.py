@@ -27,6 +27,7 @@ _ATTEMPT_DELAY: Final = 0.25
 
 _PLAIN: Final = re.compile(r"[!-~]+")
 _VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
+_PROXIED: Final = frozenset({"http", "https", "all"})
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -44,7 +45,7 @@ def goes_direct(base_url: str, *, local: bool) -> bool:
 def _proxies() -> dict[str, str]:
     from urllib.request import getproxies  # noqa: PLC0415 - slow to import, and not asked on one machine
 
-    return getproxies()
+    return {scheme: proxy for scheme, proxy in getproxies().items() if scheme in _PROXIED}
 
 
 class Dialler(Protocol):

@@ -1,14 +1,15 @@
 """The pool of the fast lane: who gets which connection, and what never goes on the wire."""
 
 import asyncio
+import gc
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tinkex.actors._transport import _fast_lane
 from tinkex.actors._transport._attempt import HttpReply, Lost, NotSent
-from tinkex.actors._transport._connection import Connection
+from tinkex.actors._transport._connection import PIECE_BYTES, Connection
 from tinkex.actors._transport._fast_lane import MOST_IDLE, FastLane, goes_direct
 from tinkex.protocol import ApiKey
 
@@ -176,11 +177,28 @@ async def test_a_header_of_a_request_takes_the_place_of_the_usual_one() -> None:
     await of.close()
 
 
+async def test_an_exchange_given_up_just_as_its_connection_breaks_leaves_no_complaint() -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    connection = await Network(None)(None, None)
+    connection.pause_writing()
+    exchange = asyncio.ensure_future(connection.exchange(b"POST", bytes(PIECE_BYTES + 1), 5.0))
+    await asyncio.sleep(0)
+    connection.connection_lost(ConnectionResetError("by the peer"))
+    exchange.cancel()
+    await asyncio.gather(exchange, return_exceptions=True)
+    del exchange, connection
+    gc.collect()
+    assert complaints == []
+
+
 def test_what_only_httpx_can_do_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fast_lane, "_proxies", dict)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("no_proxy", "somewhere.example")
     assert goes_direct("https://tinker.example/services", local=False)
     assert not goes_direct("https://user:word@tinker.example", local=False)
     assert not goes_direct("https://t\u00efnker.example", local=False)
-    monkeypatch.setattr(_fast_lane, "_proxies", lambda: {"https": "http://proxy.example"})
+    monkeypatch.setenv("https_proxy", "http://proxy.example")
     assert not goes_direct("https://tinker.example", local=False)
     assert goes_direct("http://127.0.0.1:8080", local=True)

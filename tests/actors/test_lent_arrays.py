@@ -53,6 +53,30 @@ def test_a_pass_spoilt_while_it_waits_for_its_turn_is_refused_and_the_client_goe
         assert model.ran == [1, 2]
 
 
+def test_any_number_of_spoilt_passes_behind_each_other_are_refused_and_the_client_goes_on() -> None:
+    spoilt = threading.Event()
+
+    class Slow(Hosted):
+        def run_pass(self, path: str, media: str, raw: bytes) -> httpx.Response:
+            assert media != PROTOBUF or spoilt.wait(20)
+            return super().run_pass(path, media, raw)
+
+    server, lent = Slow(), Lent()
+    with client(server) as ref:
+        training = create(ref)
+        first = training.ask(messages.ForwardBackward(data()), block=False)
+        others = [training.ask(messages.ForwardBackward([lent.datum]), block=False) for _ in range(1000)]
+        assert len(training.ask(messages.Status()).unwrap().operations) == 1001
+        lent.spoil()
+        spoilt.set()
+        assert first.get().is_ok
+        for other in others:
+            assert_refused(other.get())
+        assert training.ask(messages.OptimStep(AdamParams())).is_ok
+        (model,) = server.models.values()
+        assert model.ran == [1, 2]
+
+
 def test_a_pass_spoilt_before_it_is_written_in_its_second_form_is_refused_and_the_client_goes_on() -> None:
     lent = Lent()
 

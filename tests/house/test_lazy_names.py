@@ -46,6 +46,12 @@ def test_a_client_does_not_pay_for_trainers() -> None:
     assert [name for name in loaded if name.startswith(tuple(f"tinkex.actors.{room}" for room in UNASKED))] == []
 
 
+def test_a_shell_can_complete_names_that_nobody_used_yet() -> None:
+    code = "import tinkex.actors; print(*dir(tinkex.actors))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert set(shown.stdout.split()) >= set(tinkex.actors.__all__)
+
+
 def test_a_star_brings_all() -> None:
     code = "from tinkex.actors import *; print(Trainer.__name__, GenServer.__name__)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
