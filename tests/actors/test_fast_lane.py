@@ -186,8 +186,10 @@ async def test_an_exchange_given_up_just_as_its_connection_breaks_leaves_no_comp
     await asyncio.sleep(0)
     connection.connection_lost(ConnectionResetError("by the peer"))
     exchange.cancel()
-    await asyncio.gather(exchange, return_exceptions=True)
+    await asyncio.wait([exchange])
+    assert exchange.cancelled()
     del exchange, connection
+    await asyncio.sleep(0)
     gc.collect()
     assert complaints == []
 
