@@ -73,8 +73,13 @@ class Waiting:
             self.since = self._clock.time()
             self._turn(state)
         self.state, self.reason = state, reason
-        if self._changed is not None:
-            self._changed(old)
+        changed = self._changed
+        if changed is not None:
+            changed(old)
+
+    def hush(self) -> None:
+        """Tell nobody of changes any more: what would be told, and all that it holds, is free."""
+        self._changed = None
 
     def count(self) -> None:
         """Count its work from now on: nothing stands before it any more."""

@@ -47,8 +47,10 @@ class QueueWatch:
     def answered(self, operation: Operation) -> None:
         """Note that ``operation`` is not open any more."""
         waiting = operation.waiting
-        if waiting is not None and waiting.state in PAUSES:
-            self._tell(operation, waiting.state, "active", None)
+        if waiting is not None:
+            waiting.hush()
+            if waiting.state in PAUSES:
+                self._tell(operation, waiting.state, "active", None)
 
     def look(self, head: Operation | None) -> None:
         """Count the work of ``head``, which is the oldest open operation."""
