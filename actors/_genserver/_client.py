@@ -63,7 +63,13 @@ class ClientActor(GenServer[P]):
 
         A ``TinkexError`` is an ``Err``. Any other exception is a bug and crashes this actor.
         """
-        return self.spawn(work, lambda outcome: Continue(label, partial(_resume, outcome, then)))
+        task = self.prepare_io(label, work, then)
+        task.begin()
+        return task
+
+    def prepare_io(self, label: str, work: Coroutine[Any, Any, T], then: Callable[[Result[T]], None]) -> IoTask[Any]:
+        """Like ``run_io``, but ``work`` waits to be begun."""
+        return self.prepare_spawn(work, lambda outcome: Continue(label, partial(_resume, outcome, then)))
 
     def run_soon(self, label: str, then: Callable[[], None]) -> None:
         """Run ``then`` in this actor, from any thread; never, if the actor is gone by then."""

@@ -141,6 +141,12 @@ class GenServer(pykka.ThreadingActor, Generic[P]):
 
         The end of this actor cancels it. What ``make_message`` raises crashes this actor.
         """
+        task = self.prepare_spawn(coro, make_message)
+        task.begin()
+        return task
+
+    def prepare_spawn(self, coro: Coroutine[Any, Any, T], make_message: Callable[[Outcome[T]], object]) -> IoTask[T]:
+        """Like ``spawn``, but ``coro`` waits to be begun."""
         belonging = self.__life.own()
 
         def done(outcome: Outcome[T]) -> None:
@@ -151,7 +157,7 @@ class GenServer(pykka.ThreadingActor, Generic[P]):
                 message = _Blame(error)
             self.post(message)
 
-        task = self.runtime.io.submit(coro, done)
+        task = self.runtime.io.prepare(coro, done)
         belonging.own(task)
         return task
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -26,18 +27,42 @@ _abandoned: list[Any] = []
 class IoTask(Generic[T]):
     """A coroutine handed to the io thread; made by ``IoThread.submit``."""
 
-    __slots__ = ("_cancelled", "_coro", "_done", "_ended", "_loop", "_task")
+    __slots__ = ("_cancelled", "_context", "_coro", "_done", "_ended", "_loop", "_task")
 
     def __init__(
-        self, coro: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], object], ended: "Callable[[IoTask[Any]], None]"
+        self,
+        loop: asyncio.AbstractEventLoop | None,
+        coro: Coroutine[Any, Any, T],
+        done: Callable[[Outcome[T]], object],
+        ended: "Callable[[IoTask[Any]], None]",
     ) -> None:
-        """Tell ``done`` once how ``coro`` ended, then ``ended`` that it did."""
+        """Tell ``done`` once how ``coro`` ended, then ``ended`` that it did; without a ``loop`` it cannot begin."""
+        self._loop = loop
         self._coro = coro
+        self._context = contextvars.copy_context()
         self._done = [done]
         self._ended = ended
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
+
+    def begin(self) -> None:
+        """Run the coroutine soon, once, in a copy of the context that this was made in. Any thread, never waits.
+
+        Where the loop is closed it ends cancelled, before this returns.
+        """
+        begun = False
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.begin_here, context=self._context)
+                begun = True
+        if not begun:
+            self.refuse()
+
+    def begin_here(self) -> None:
+        """Like ``begin``, on the loop's thread."""
+        if self._done and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+            self._task.add_done_callback(self._end_here)
 
     def cancel(self) -> None:
         """Cancel the coroutine, once; without effect on one that has ended. Any thread, never waits."""
@@ -45,15 +70,6 @@ class IoTask(Generic[T]):
         if loop is not None and self._done:
             with contextlib.suppress(RuntimeError):  # a closed loop has ended every task already
                 loop.call_soon_threadsafe(self.cancel_here)
-
-    def begin(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Ask ``loop`` to run the coroutine, in a copy of the caller's context; False if the loop is closed."""
-        self._loop = loop
-        try:
-            loop.call_soon_threadsafe(self._begin_here)
-        except RuntimeError:
-            return False
-        return True
 
     def cancel_here(self) -> "asyncio.Task[None] | None":
         """Cancel on the loop's thread; return what to wait for."""
@@ -66,7 +82,7 @@ class IoTask(Generic[T]):
         return self._task
 
     def refuse(self) -> None:
-        """End without having begun."""
+        """End without having begun. Any thread, where nobody will begin it."""
         self._coro.close()
         self.end(Outcome(cancelled=True))
 
@@ -88,11 +104,6 @@ class IoTask(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - it must not end the thread of all other tasks
             report(error)
         self._ended(self)
-
-    def _begin_here(self) -> None:
-        if self._done:
-            self._task = asyncio.get_running_loop().create_task(self._run())
-            self._task.add_done_callback(self._end_here)
 
     async def _run(self) -> None:
         try:
@@ -149,13 +160,15 @@ class IoThread:
         (after ``close``, or where the interpreter refuses to start it) ``coro`` is closed and ``done`` told
         ``cancelled`` on the caller's own thread, before this returns.
         """
-        task = IoTask(coro, done, self._forget)
+        task = self.prepare(coro, done)
+        task.begin()
+        return task
+
+    def prepare(self, coro: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], object]) -> IoTask[T]:
+        """Like ``submit``, but ``coro`` waits to be begun; it counts as open, and ends with all others."""
         with self._lock:
-            loop = self._open()
+            task = IoTask(self._open(), coro, done, self._forget)
             self._tasks[task] = None
-            begun = loop is not None and task.begin(loop)
-        if not begun:
-            task.refuse()
         return task
 
     def drain(self, timeout: float | None = None) -> bool:

@@ -73,6 +73,17 @@ class Operation:
     waiting: Waiting | None = field(default=None, init=False)
     """What it waits for; None before it was queued."""
 
+    def observe(self, state: str, reason: str | None) -> None:
+        """Hear what it waits for, once it was queued."""
+        if self.waiting is None:
+            raise AssertionError("an operation is followed from the moment that it is queued")
+        self.waiting.heard(state, reason)
+
+    @property
+    def brief(self) -> bool:
+        """Whether it is one small request, of which many may be written ahead."""
+        return len(self.parts) == 1 and (self.parts[0].protobuf is None or not self.parts[0].protobuf.pays)
+
     @property
     def sent(self) -> bool:
         """Whether any byte of it may have reached the server."""

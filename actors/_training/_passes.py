@@ -26,8 +26,9 @@ from tinkex.protocol import TinkexError
 
 Verdict = Accepted | Refused | Unknown | Exists
 Outcome = Done | Failed | ResultLost
-Send = Callable[[], Coroutine[Any, Any, Verdict]]
+Post = Callable[[], Coroutine[Any, Any, Verdict]]
 Told = Callable[[Accepted, str], object]
+Failing = Callable[[], object]
 
 _IN_PROTOBUF: Final[Mapping[str, str]] = {"content-type": PROTOBUF}
 _AS_IT_IS: Final[Mapping[str, str]] = {}
@@ -53,7 +54,7 @@ def send_part(
     observe: Observe,
     save: bool,
     departure: Departure | None = None,
-) -> Send:
+) -> Post:
     """Write ``part`` under ``seq_id``, here and now, and return what sends it, for the io loop.
 
     A pass that is refused in one form, in a way that may mean the form, is sent once more in the other under the same
@@ -77,26 +78,35 @@ def _protobuf_form(form: ProtobufForm) -> _Form:
     return _Form("protobuf", form.path, form.encode, _IN_PROTOBUF)
 
 
+async def send_and_tell(send: Post, accepted: Told, *, what: str) -> Verdict:
+    """Send, and tell ``accepted`` on the io loop of an acceptance whose result is to be asked for."""
+    sent = await send()
+    if isinstance(sent, Accepted) and (request_id := _receipt(sent, what)) is not None:
+        accepted(sent, request_id)
+    return sent
+
+
 async def send_and_ask(
-    transport: Transport, part: Part, send: Send, accepted: Told, *, what: str, observe: Observe
+    transport: Transport, part: Part, send: Post, accepted: Told, failed: Failing, *, what: str, observe: Observe
 ) -> Verdict | Outcome:
     """Send ``part`` and, where it is accepted, ask for its result at once.
 
     In between, on the io loop, ``accepted`` is told; what is returned is then the result's fate, and that of the
-    request otherwise, also where its result came with the answer or the answer cannot be read.
+    request otherwise, also where its result came with the answer or the answer cannot be read. See ``poll_part``.
     """
     sent = await send()
-    if not isinstance(sent, Accepted):
-        return sent
-    try:
-        request_id = future_of(sent.body, what)
-    except TinkexError:
-        return sent
-    if request_id is None:
+    if not isinstance(sent, Accepted) or (request_id := _receipt(sent, what)) is None:
         return sent
     observe("running", None)
     accepted(sent, request_id)
-    return await poll_part(transport, part, request_id, what=what, observe=observe)
+    return await poll_part(transport, part, request_id, failed, what=what, observe=observe)
+
+
+def _receipt(sent: Accepted, what: str) -> str | None:
+    try:
+        return future_of(sent.body, what)
+    except TinkexError:
+        return None
 
 
 async def _send_pass(
@@ -144,13 +154,18 @@ async def _send_form(
     )
 
 
-async def poll_part(transport: Transport, part: Part, request_id: str, *, what: str, observe: Observe) -> Outcome:
+async def poll_part(
+    transport: Transport, part: Part, request_id: str, failed: Failing, *, what: str, observe: Observe
+) -> Outcome:
     """Ask for the result of ``part``, which was accepted as ``request_id``, in the forms that its server may write.
 
-    A server that answers in protobuf, where JSON would do, is sent the next large pass in it.
+    ``failed`` is told at once, on the io loop, where it is no result. A server that answers in protobuf, where JSON
+    would do, is sent the next large pass in it.
     """
     outcome = await transport.poll(request_id, what=what, observe=observe, headers=_wanted(transport, part))
-    if isinstance(outcome, Done) and outcome.form == "protobuf":
+    if not isinstance(outcome, Done):
+        failed()
+    elif outcome.form == "protobuf":
         transport.profile.note_result_in_protobuf()
     return outcome
 

@@ -1,27 +1,36 @@
 """Sends and polls of one model: carries out what ``Sequence`` decides."""
 
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from tinkex.actors._genserver._client import ClientActor, await_timeout, cancelled, operation_status
-from tinkex.actors._genserver._deferred import AbandonReason, Deferred
+from tinkex.actors._genserver._client import ClientActor, operation_status
+from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._leases._acquire import session_gone
-from tinkex.actors._runtime._clock import Timer
-from tinkex.actors._runtime._io import IoTask
 from tinkex.actors._runtime._log import debugging
+from tinkex.actors._training._callers import Callers, Settle
 from tinkex.actors._training._operation import Operation, Part
-from tinkex.actors._training._passes import Outcome, Verdict, poll_part, read_part, send_and_ask, send_part
+from tinkex.actors._training._passes import (
+    Outcome,
+    Post,
+    Verdict,
+    read_part,
+    send_and_ask,
+    send_and_tell,
+    send_part,
+)
 from tinkex.actors._training._proof import prove_save
 from tinkex.actors._training._queue_watch import QueueWatch
-from tinkex.actors._training._sequence import Answer, Sequence
+from tinkex.actors._training._results import Results
+from tinkex.actors._training._runway import Flight, Runway
+from tinkex.actors._training._sequence import Answer, Send, Sequence
 from tinkex.actors._transport import (
     Accepted,
     Departure,
     Done,
     Exists,
     Failed,
-    Observe,
     PassForm,
     Refused,
     ResultLost,
@@ -31,19 +40,20 @@ from tinkex.actors._transport import (
     future_of,
     read_inline,
 )
-from tinkex.protocol import Err, Ok, Request, Result, TinkexError, wire
+from tinkex.protocol import Ok, Request, Result, TinkexError, wire
 from tinkex.protocol.replies import OperationStatus
 
-POLL_WINDOW: Final = 32
-"""Results that are asked for at once; a model's results come in order, so later ones lose nothing by waiting."""
+STAGED: Final = 8
+"""Brief requests that are written ahead, behind the one on its way."""
+
+LOW: Final = 4
+"""With fewer than this ahead, and more to send, the actor hears of an acceptance at once; else when it is awake."""
 
 _GONE: Final = frozenset({404, 410})
 
-Settle = Callable[[Result[Any]], object]
-
 
 class Pipeline:
-    """The requests of one model on their way. Used in its actor's thread only.
+    """The requests of one model on their way. Used in its actor's thread only, where nothing else is said.
 
     Args:
         actor: whose thread and io scope this runs in.
@@ -77,11 +87,12 @@ class Pipeline:
         self._session_lost = session_lost
         self._queue = queue
         self._log = log
-        self._settles: dict[int, Settle] = {}
-        self._timers: dict[int, Timer] = {}
-        self._send: IoTask[Any] | None = None
-        self._departure = Departure()
-        self._polls: dict[tuple[int, int], IoTask[Any]] = {}
+        self._callers = Callers(actor, self._withdraw, log)
+        self._runway = Runway(lambda: actor.run_soon("accepted", self._on_heard))
+        self._line: deque[Flight] = deque()
+        """What the sequence has in line, and what sends it."""
+
+        self._results = Results(actor, transport, self._runway.halt, self._on_result_of)
         self._doubts = 0
 
     def submit(self, message: Request[Any], operation: Operation) -> Deferred[Any]:
@@ -96,35 +107,37 @@ class Pipeline:
         """Queue ``operation`` for a caller who waits already and has ``seconds`` left of his ``await_timeout``."""
         self.enqueue(operation, deferred.settle)
         if not operation.answered:
-            abandon = partial(self._abandoned, operation)
-            deferred.on_abandon(lambda reason: self._actor.run_soon(operation.name, partial(abandon, reason)))
-            if seconds is not None and message.await_timeout is not None:
-                expire = partial(self._expired, operation, message.await_timeout)
-                self._timers[operation.number] = self._actor.run_after(operation.name, seconds, expire)
+            self._callers.watch(message, operation, deferred, seconds)
 
     def enqueue(self, operation: Operation, settle: Settle) -> None:
         """Queue ``operation``; ``settle`` is given its result."""
-        self._settles[operation.number] = settle
+        self._catch_up()
+        self._callers.add(operation, settle)
         self._queue.follow(operation)
         self._react(self.sequence.add(operation))
 
     def abort(self, error: TinkexError) -> None:
         """Answer everything that is open with ``error``: the model is gone."""
-        answers: list[Answer] = []
-        for operation in list(self.sequence.open_operations()):
-            answers += self.sequence.withdraw(operation, error)
-        self.sequence.sending = None
-        self.sequence.suspicion = error
-        self._react(answers)
+        self._recall()
+        self._react(self.sequence.end(error))
+
+    @property
+    def next_seq_id(self) -> int:
+        """The number of the next request that is begun."""
+        self._catch_up()
+        line = self.sequence.line
+        return line[1].seq_id if len(line) > 1 else self.sequence.next_seq_id
 
     def status(self) -> list[OperationStatus]:
         """Return what ``Status()`` says about every open operation, oldest first."""
+        self._catch_up()
         suspicion = self.sequence.suspicion
+        staged = {flight.send.operation.number for flight in list(self._line)[1:]}
         return [
             operation_status(
                 operation.name,
                 operation.waiting,
-                seq_id=operation.first_seq_id,
+                seq_id=None if operation.number in staged else operation.first_seq_id,
                 request_id=operation.parts[0].request_id,
                 suspicion=None if suspicion is None else suspicion.message,
             )
@@ -134,151 +147,187 @@ class Pipeline:
     def _react(self, answers: list[Answer]) -> None:
         for operation, result in answers:
             self._deliver(operation, result)
-        if self.sequence.suspicion is not None and self._send is not None and self.sequence.sending is None:
-            self._send.cancel()
-            self._send = None
-        self._pump()
-        self._poll_more()
+        if self._line and not self.sequence.line:  # it turned suspect, and waits for nothing more
+            self._line[0].task.cancel()
+            self._land()
+        self._fill()
+        self._results.ask_more(self._asking())
         self._queue.look(next(self.sequence.open_operations(), None))
         self._settled()
 
     def _deliver(self, operation: Operation, result: Result[Any]) -> None:
         self._queue.answered(operation)
-        timer = self._timers.pop(operation.number, None)
-        if timer is not None:
-            timer.cancel()
-        for index in range(len(operation.parts)):
-            poll = self._polls.pop((operation.number, index), None)
-            if poll is not None:
-                poll.cancel()
-        if isinstance(result, Err):
-            self._log.info(
-                "operation failed",
-                operation=operation.name,
-                seq_id=operation.first_seq_id,
-                kind=result.error.kind,
-                error=result.error.message,
-            )
-        settle = self._settles.pop(operation.number, None)
-        if settle is not None:
-            settle(result)
+        self._results.forget(operation)
+        self._callers.answer(operation, result)
 
     # Sending
 
+    def _fill(self) -> None:
+        """Write ahead what there is room for, and say when to hear of acceptances."""
+        while True:
+            self._pump()
+            low = LOW if self.sequence.waiting else 0
+            if any(flight.send.operation.answered for flight in self._line):  # their results are not to be asked for
+                low = STAGED + 1
+            if not self._runway.listen(low) or not low:
+                return
+            self._catch_up()  # of what was accepted before that was said
+
     def _pump(self) -> None:
-        if self._doubts:
-            return
-        while (send := self.sequence.take()) is not None:
-            operation, part, seq_id = send
+        while self._may_stage() and (send := self.sequence.take()) is not None:
             try:
-                self._begin(operation, part, seq_id)
+                self._stage(send)
             except TinkexError as error:  # it has no form that this server takes; the next one has its number
-                for refused, result in self.sequence.refuse(operation, part, error):
+                for refused, result in self.sequence.refuse(send.operation, send.part, error):
                     self._deliver(refused, result)
 
-    def _begin(self, operation: Operation, part: Part, seq_id: int) -> None:
+    def _may_stage(self) -> bool:
+        waiting = self.sequence.waiting
+        if self._doubts or not waiting:
+            return False
+        return not self._line or (len(self._line) <= STAGED and waiting[0].brief)
+
+    def _stage(self, send: Send) -> None:
+        operation, part, seq_id = send
+        what, observe, departure = operation.name, operation.observe, Departure()
+        save = operation.save_name is not None
+        post = send_part(self._transport, part, seq_id, what=what, observe=observe, save=save, departure=departure)
+        begin, accepted = partial(self._begun, send, post), partial(self._runway.accepted, send)
+        asks = len(operation.parts) == 1 and self._results.room(self._asking())
+        if asks:
+            work: Coroutine[Any, Any, Verdict | Outcome] = send_and_ask(
+                self._transport, part, begin, accepted, self._runway.halt, what=what, observe=observe
+            )
+        else:
+            work = send_and_tell(begin, accepted, what=what)
+        task = self._actor.prepare_io(f"sent {what} {seq_id}", work, partial(self._on_sent, send))
+        flight = Flight(send, task, departure, asks)
+        self._line.append(flight)
+        self._runway.stage(flight)
+
+    def _asking(self) -> int:
+        """How many in line will be asked for behind their acceptance."""
+        return sum(flight.asks for flight in self._line)
+
+    def _begun(self, send: Send, post: Post) -> Coroutine[Any, Any, Verdict]:
+        """On the io loop: it is its turn."""
+        operation = send.operation
         if operation.server_time is None:
             operation.server_time = self._transport.server_time
-        observe, save = _observer(operation), operation.save_name is not None
-        observe("sending", None)
-        self._departure = gone = Departure()
-        what, label = operation.name, f"sent {operation.name} {seq_id}"
-        send = send_part(self._transport, part, seq_id, what=what, observe=observe, save=save, departure=gone)
+        operation.observe("sending", None)
         if debugging():
-            self._log.debug("sending", operation=what, seq_id=seq_id)
-        if len(operation.parts) > 1 or len(self._polls) >= POLL_WINDOW:
-            work: Coroutine[Any, Any, Verdict | Outcome] = send()
-        else:
-            accepted = partial(self._accepted_soon, operation, part)
-            work = send_and_ask(self._transport, part, send, accepted, what=what, observe=observe)
-        self._send = self._actor.run_io(label, work, partial(self._on_sent, operation, part))
+            self._log.debug("sending", operation=operation.name, seq_id=send.seq_id)
+        return post()
 
-    def _accepted_soon(self, operation: Operation, part: Part, sent: Accepted, request_id: str) -> None:
-        """On the io loop: it was accepted, and its result is asked for."""
-        then = partial(self._on_asked, operation, part, sent, request_id)
-        self._actor.run_soon(f"accepted {operation.name} {part.seq_id}", then)
+    def _on_heard(self) -> None:
+        self._catch_up()
+        self._react([])
 
-    def _on_asked(self, operation: Operation, part: Part, sent: Accepted, request_id: str) -> None:
-        if self.sequence.sending is not operation or self._send is None:
-            return
-        poll, self._send = self._send, None
-        if operation.answered:  # its caller has stopped waiting
-            poll.cancel()
-        else:
-            self._polls[operation.number, 0] = poll
+    def _catch_up(self) -> None:
+        """Learn what the server has accepted meanwhile."""
+        for send, sent, request_id in self._runway.heard():
+            if self._line and self._line[0].send is send:  # else it was given up
+                self._taken(self._line.popleft(), sent, request_id)
+
+    def _taken(self, flight: Flight, sent: Accepted, request_id: str | None) -> None:
+        operation, part, _ = flight.send
         operation.ambiguous = operation.ambiguous or sent.ambiguous
-        self._react(self.sequence.accept(operation, part, request_id))
+        self.sequence.accept(operation, part, request_id)
+        if not flight.asks or request_id is None:
+            operation.observe("running" if operation.accepted else "sending", None)
+            if operation.accepted:
+                self._results.ask(operation)
+        elif operation.answered:  # its caller has stopped waiting
+            flight.task.cancel()
+        else:
+            self._results.asked(operation, flight.task)
 
-    def _on_sent(self, operation: Operation, part: Part, result: Result[Verdict | Outcome]) -> None:
-        key = (operation.number, 0)
-        if key in self._polls:  # it was accepted, and its result asked for: this is that
-            self._on_polled(operation, part, key, result)
-            return
-        if self.sequence.sending is not operation:
-            return
-        self._send = None
-        match result.unwrap():
-            case Accepted(body, ambiguous):
-                operation.ambiguous = operation.ambiguous or ambiguous
-                self._on_accepted(operation, part, body)
+    def _recall(self) -> None:
+        """Call back what has not begun, before numbers or the whole client are in question."""
+        for flight in self._runway.recall():
+            self._line.pop()
+            self.sequence.give_back(flight.send)
+        self._catch_up()
+
+    def _land(self) -> Flight:
+        """Note that what was on its way has ended there, and let what is behind it begin."""
+        flight = self._line.popleft()
+        self._runway.land(flight)
+        return flight
+
+    def _on_sent(self, send: Send, result: Result[Verdict | Outcome]) -> None:
+        self._catch_up()
+        operation, part, _ = send
+        outcome = result.unwrap()
+        if isinstance(outcome, Done | Failed | ResultLost):
+            self._on_outcome(operation, part, outcome)
+        elif self._line and self._line[0].send is send:
+            self._on_verdict(send, outcome)
+        else:  # it was accepted, of which this actor has heard, or given up
+            self._react([])
+
+    def _on_verdict(self, send: Send, verdict: Verdict) -> None:
+        operation, part, _ = send
+        match verdict:
+            case Accepted():
+                self._on_inline(operation, part, verdict)
             case Refused(error):
+                self._end_flight()
                 self._react(self.sequence.refuse(operation, part, error))
             case Unknown(error):
+                self._end_flight()
                 self._react(self.sequence.lose(operation, error))
             case Exists(error):
                 self._prove(operation, part, error)
-            case Done() | Failed() | ResultLost():
-                raise AssertionError("a result is asked for behind an acceptance, of which this actor hears first")
 
-    def _on_accepted(self, operation: Operation, part: Part, body: bytes) -> None:
+    def _end_flight(self) -> None:
+        """Note that the one on its way is not accepted."""
+        self._recall()
+        self._land()
+
+    def _on_inline(self, operation: Operation, part: Part, sent: Accepted) -> None:
         try:
-            request_id = future_of(body, operation.name)
+            future_of(sent.body, operation.name)
         except TinkexError as error:  # a success that is not the API's: a proxy's, say
+            self._end_flight()
             self._react(self.sequence.lose(operation, error))
             return
-        answers = self.sequence.accept(operation, part, request_id)
-        _observer(operation)("running" if operation.accepted else "sending", None)
-        if request_id is None:
-            self._on_result(operation, part, read_inline(operation.name, body))
-        else:
-            self._react(answers)
+        self._taken(self._land(), sent, None)
+        self._on_result(operation, part, read_inline(operation.name, sent.body))
 
-    # Waiting for results
+    # Results
 
-    def _poll_more(self) -> None:
-        for operation in self.sequence.accepted.values():
-            for index, part in enumerate(operation.parts):
-                if len(self._polls) >= POLL_WINDOW:
-                    return
-                key = (operation.number, index)
-                if part.state == "accepted" and part.request_id is not None and key not in self._polls:
-                    work = poll_part(
-                        self._transport, part, part.request_id, what=operation.name, observe=_observer(operation)
-                    )
-                    then = partial(self._on_polled, operation, part, key)
-                    self._polls[key] = self._actor.run_io(f"result of {operation.name} {part.seq_id}", work, then)
+    def _on_result_of(self, operation: Operation, part: Part, outcome: Outcome) -> None:
+        self._catch_up()
+        self._on_outcome(operation, part, outcome)
 
-    def _on_polled(self, operation: Operation, part: Part, key: tuple[int, int], result: Result[Any]) -> None:
-        self._polls.pop(key, None)
-        if operation.answered:
-            return
-        self._on_result(operation, part, result.unwrap())
+    def _on_outcome(self, operation: Operation, part: Part, outcome: Outcome) -> None:
+        self._results.came(operation, part)
+        if not operation.answered:
+            self._on_result(operation, part, outcome)
+        elif not isinstance(outcome, Done):
+            self._recall()  # nothing begins behind a failure before that
+            self._react([])
 
-    def _on_result(self, operation: Operation, part: Part, verdict: Done | Failed | ResultLost) -> None:
-        match verdict:
+    def _on_result(self, operation: Operation, part: Part, outcome: Outcome) -> None:
+        match outcome:
             case Done(body, form):
                 self._react(self._read(operation, part, body, form))
             case Failed(error):
+                self._recall()
                 self._on_failed(operation, part, error)
             case ResultLost(error) if error.status in _GONE:
+                self._recall()
                 self._doubts += 1
                 work = session_gone(self._transport, self._session_id)
                 self._actor.run_io("is the session gone", work, partial(self._on_doubt, operation, error))
             case ResultLost(error):
+                self._recall()
                 self._react(self.sequence.lose(operation, error))
 
     def _on_doubt(self, operation: Operation, error: TinkexError, result: Result[TinkexError | None]) -> None:
         self._doubts -= 1
+        self._recall()
         if isinstance(result, Ok) and result.value is not None:
             self._session_lost(result.value)
         else:
@@ -295,6 +344,7 @@ class Pipeline:
         try:
             value = read_part(part, body, form)
         except TinkexError as error:
+            self._recall()
             return self.sequence.lose(operation, error)
         return self.sequence.finish(operation, part, value)
 
@@ -303,40 +353,31 @@ class Pipeline:
         self._actor.run_io(f"whose {operation.name}", work, partial(self._on_proved, operation, part, error))
 
     def _on_proved(self, operation: Operation, part: Part, error: TinkexError, result: Result[str | None]) -> None:
+        self._recall()
         if operation.answered and self.sequence.sending is not operation:
             return
         if isinstance(result, Ok) and result.value is not None:
             if part.state == "sending":
+                self._land()
                 self.sequence.accept(operation, part, None)
             saved = wire.encode(wire.SaveWeightsResult(path=result.value))
             self._react(self.sequence.finish(operation, part, part.decode(saved)))
         elif part.state == "sending":
+            self._land()
             self._react(self.sequence.lose(operation, error))
         else:
             self._react(self.sequence.fail(operation, error))
 
-    # Callers who stop waiting
-
-    def _expired(self, operation: Operation, seconds: float) -> None:
-        self._withdraw(operation, await_timeout(operation.name, seconds, operation.outcome))
-
-    def _abandoned(self, operation: Operation, reason: AbandonReason) -> None:
-        if reason == "cancelled":
-            self._withdraw(operation, cancelled(operation.name, operation.outcome))
-
     def _withdraw(self, operation: Operation, error: TinkexError) -> None:
         """Answer ``operation`` with ``error``; where nothing of it went out, nothing will, and its number is free."""
+        self._catch_up()
+        if any(flight.send.operation is operation for flight in self._line):
+            self._recall()
         at_door = [part for part in operation.parts if part.state != "unsent"]
-        first = self.sequence.sending is operation and [part.state for part in at_door] == ["sending"]
-        if first and self._send is not None and self._departure.claim():
-            self._send.cancel()
-            self._send = None
+        first = bool(self._line) and self._line[0].send.operation is operation
+        if first and [part.state for part in at_door] == ["sending"] and self._line[0].departure.claim():
+            self._line[0].task.cancel()
+            self._land()
             self._react(self.sequence.refuse(operation, at_door[0], error))
         else:
             self._react(self.sequence.withdraw(operation, error))
-
-
-def _observer(operation: Operation) -> Observe:
-    if operation.waiting is None:
-        raise AssertionError("an operation is followed from the moment that it is queued")
-    return operation.waiting.heard

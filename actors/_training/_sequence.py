@@ -1,8 +1,13 @@
 """The order of a model's requests: which number goes out next, and what every outcome means. Pure.
 
 One counter from 1, no gap, and no number carries two bodies of which one may have run. A number is taken when its
-request is sent and given back only when that request is known to have been refused. When that cannot be known the
-client is *suspect*: it sends nothing more, because the next request could train on the wrong state.
+request is written and given back only when that request is known not to have run: it never went out, or was refused.
+When that cannot be known the client is *suspect*: it sends nothing more, because the next request could train on the
+wrong state.
+
+Requests stand in line with their numbers: the first may be on its way, those behind it go out when the server has taken
+the one before. An event that is no acceptance is only told here when nothing stands behind the first any more: its
+number, and so theirs, may change.
 """
 
 from collections import deque
@@ -15,7 +20,7 @@ from tinkex.protocol import Err, Ok, Result, TinkexError
 
 
 class Send(NamedTuple):
-    """Send this part of this operation now, under this number."""
+    """Send this part of this operation, under this number, when what stands before it in line was accepted."""
 
     operation: Operation
     part: Part
@@ -35,7 +40,11 @@ class Sequence:
 
     next_seq_id: int = 1
     waiting: deque[Operation] = field(default_factory=deque[Operation])
-    sending: Operation | None = None
+    """Those with a part that has no number yet; of the first, others may have."""
+
+    line: deque[Send] = field(default_factory=deque[Send])
+    """What has a number and is not accepted yet, in the order of the numbers."""
+
     accepted: dict[int, Operation] = field(default_factory=dict[int, Operation])
     held: dict[int, Operation] = field(default_factory=dict[int, Operation])
     """Done, and not to be answered before the gradients that they use are known to be sound."""
@@ -49,40 +58,55 @@ class Sequence:
         self.waiting.append(operation)
         return []
 
+    @property
+    def sending(self) -> Operation | None:
+        """What is on its way to the server, or has been sent in part only."""
+        if self.line:
+            return self.line[0].operation
+        return self.waiting[0] if self.waiting and self.waiting[0].sent else None
+
     def take(self) -> Send | None:
-        """Return what to send now, with its number, or None while something is being sent or nothing waits."""
-        if self.suspicion is not None:
+        """Give the next part a number and a place at the end of the line; None where nothing waits."""
+        if self.suspicion is not None or not self.waiting:
             return None
-        if self.sending is None:
-            if not self.waiting:
-                return None
-            self.sending = self.waiting.popleft()
-        operation = self.sending
-        if any(part.state == "sending" for part in operation.parts):
-            return None
+        operation = self.waiting[0]
         part = next(part for part in operation.parts if part.state == "unsent")
         part.state = "sending"
         part.seq_id = self.next_seq_id
         self.next_seq_id += 1
-        return Send(operation, part, part.seq_id)
+        send = Send(operation, part, part.seq_id)
+        self.line.append(send)
+        if part is operation.parts[-1]:
+            self.waiting.popleft()
+        return send
+
+    def give_back(self, send: Send) -> None:
+        """Take the last in line out again: it never went out."""
+        if self.line[-1] is not send:
+            raise AssertionError("what stands last in line is given back first")
+        self.line.pop()
+        self._unsend(send.part)
+        if not self.waiting or self.waiting[0] is not send.operation:
+            self.waiting.appendleft(send.operation)
 
     def accept(self, operation: Operation, part: Part, request_id: str | None) -> list[Answer]:
         """Note that the server took ``part``; without a ``request_id`` its result came with the answer."""
+        if self.line[0].part is not part:
+            raise AssertionError("the first in line is accepted first")
+        self.line.popleft()
         part.state = "accepted"
         part.request_id = request_id
-        if operation.accepted:
-            self._sent(operation)
-            if not operation.answered:
-                self.accepted[operation.number] = operation
+        if operation.accepted and not operation.answered:
+            self.accepted[operation.number] = operation
         return []
 
     def refuse(self, operation: Operation, part: Part, error: TinkexError) -> list[Answer]:
-        """Note that ``part`` was refused and never ran: the next request takes its number."""
-        if part.seq_id is not None:
-            self.next_seq_id = part.seq_id
-        part.state = "unsent"
-        part.seq_id = None
-        self._sent(operation)
+        """Note that ``part``, the last in line, was refused and never ran: the next request takes its number."""
+        if self.line[-1].part is not part:
+            raise AssertionError("a number is only free when none behind it is taken")
+        self.line.pop()
+        self._unsend(part)
+        self._drop(operation)
         if not operation.sent:
             return self._answer(operation, Err(_with(error, operation, "not_sent")))
         answers = self._answer(operation, Err(_with(error, operation, "unknown")))
@@ -92,7 +116,7 @@ class Sequence:
 
     def lose(self, operation: Operation, error: TinkexError) -> list[Answer]:
         """Note that nobody can know whether ``operation`` ran."""
-        self._sent(operation)
+        self._drop(operation)
         self.accepted.pop(operation.number, None)
         answers = self._answer(operation, Err(_with(error, operation, "unknown")))
         return answers + self.suspect(error, f"the outcome of {operation.name} is unknown", operation)
@@ -146,26 +170,29 @@ class Sequence:
             if operation.uses_gradients and (operation.first_seq_id or 0) > (behind or 0):
                 self.accepted.pop(operation.number)
                 answers += self._answer(operation, Err(_with(self.suspicion, operation, "running")))
-        if self.sending is not None:
-            current = self.sending
-            self.sending = None
-            answers += self._answer(current, Err(_with(self.suspicion, current, current.outcome)))
-        while self.waiting:
-            operation = self.waiting.popleft()
-            answers += self._answer(operation, Err(_with(self.suspicion, operation, "not_sent")))
-        return answers
+        return answers + self._clear(self.suspicion)
+
+    def end(self, error: TinkexError) -> list[Answer]:
+        """Answer everything that is open with ``error``, and all that is added later: the model is gone."""
+        answers: list[Answer] = []
+        for operation in list(self.accepted.values()):
+            answers += self.withdraw(operation, error)
+        self.suspicion = error
+        return answers + self._clear(error)
 
     def open_operations(self) -> Iterator[Operation]:
         """Yield every operation that is queued, being sent or running, oldest first."""
         yield from self.accepted.values()
-        if self.sending is not None:
-            yield self.sending
-        yield from self.waiting
+        last: Operation | None = None
+        for operation in (*(send.operation for send in self.line), *self.waiting):
+            if operation is not last:
+                yield operation
+            last = operation
 
     @property
     def idle(self) -> bool:
         """Whether nothing is queued, being sent or waited for."""
-        return not self.waiting and self.sending is None and not self.accepted
+        return not self.waiting and not self.line and not self.accepted
 
     @property
     def unused(self) -> bool:
@@ -195,9 +222,31 @@ class Sequence:
                 answers += self._answer(operation, Ok(operation.join([part.result for part in operation.parts])))
         return answers
 
-    def _sent(self, operation: Operation) -> None:
-        if self.sending is operation:
-            self.sending = None
+    def _unsend(self, part: Part) -> None:
+        if part.seq_id is not None:
+            self.next_seq_id = part.seq_id
+        part.state = "unsent"
+        part.seq_id = None
+
+    def _drop(self, operation: Operation) -> None:
+        """Send no more of ``operation``."""
+        if self.line and self.line[0].operation is operation:
+            self.line.popleft()
+        if self.waiting and self.waiting[0] is operation:
+            self.waiting.popleft()
+
+    def _clear(self, error: TinkexError) -> list[Answer]:
+        """Send no more of anything."""
+        if len(self.line) > 1:
+            raise AssertionError("what stands behind the first may go out still: it is given back first")
+        unsent = [operation for operation in self.open_operations() if operation.number not in self.accepted]
+        self.line.clear()
+        self.waiting.clear()
+        return [
+            answer
+            for operation in unsent
+            for answer in self._answer(operation, Err(_with(error, operation, operation.outcome)))
+        ]
 
     def _refusal(self, operation: Operation) -> Answer:
         if self.suspicion is None:

@@ -331,7 +331,7 @@ class TrainingClient(ClientActor[TrainingClientProxy]):
                 state=self._shown_state(),
                 session_id=self._holder.lease.session.session_id,
                 model_id=self._holder.lease.model_id,
-                next_seq_id=pipeline.sequence.next_seq_id if pipeline is not None else 1,
+                next_seq_id=pipeline.next_seq_id if pipeline is not None else 1,
                 operations=[*(pipeline.status() if pipeline is not None else []), *self.open_calls()],
             )
         )

@@ -1,6 +1,5 @@
 """The order of a model's requests, against every history that a server can make."""
 
-from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -34,16 +33,40 @@ def taken(sequence: Sequence) -> Send:
     return send
 
 
-def test_numbers_begin_at_one_and_the_next_goes_out_when_the_one_before_was_accepted() -> None:
+def test_numbers_begin_at_one_and_what_is_accepted_leaves_the_line() -> None:
     sequence = Sequence()
     first, second = make(1), make(2)
     sequence.add(first)
     sequence.add(second)
-    send = taken(sequence)
-    assert send.seq_id == 1
-    assert sequence.take() is None
-    sequence.accept(first, send.part, "r1")
-    assert taken(sequence).seq_id == 2
+    assert [taken(sequence).seq_id, taken(sequence).seq_id, sequence.take()] == [1, 2, None]
+    sequence.accept(first, first.parts[0], "r1")
+    assert [send.seq_id for send in sequence.line] == [2]
+    assert list(sequence.open_operations()) == [first, second]
+
+
+def test_what_stands_in_line_is_given_back_with_its_number_and_its_turn() -> None:
+    sequence = Sequence()
+    first, second, third = make(1), make(2), make(3)
+    for operation in (first, second, third):
+        sequence.add(operation)
+    sends = [taken(sequence) for _ in range(3)]
+    for send in reversed(sends[1:]):
+        sequence.give_back(send)
+    sequence.refuse(first, first.parts[0], BOOM)
+    assert [taken(sequence), taken(sequence)] == [Send(second, second.parts[0], 1), Send(third, third.parts[0], 2)]
+
+
+def test_numbers_behind_an_undecided_one_are_never_reckoned_with() -> None:
+    sequence = Sequence()
+    for operation in (make(1), make(2)):
+        sequence.add(operation)
+    first, second = taken(sequence), taken(sequence)
+    with pytest.raises(AssertionError):
+        sequence.refuse(first.operation, first.part, BOOM)
+    with pytest.raises(AssertionError):
+        sequence.give_back(first)
+    with pytest.raises(AssertionError):
+        sequence.accept(second.operation, second.part, "r2")
 
 
 def test_a_refused_number_is_used_by_the_next_request() -> None:
@@ -200,16 +223,28 @@ class Histories(RuleBasedStateMachine):
         self.made = 0
         self.may_have_run: dict[int, tuple[int, int]] = {}
         self.answers: dict[int, int] = {}
-        self.sent: Send | None = None
+        self.line: list[Send] = []
+        """As a server sees it: the first may be on its way."""
         self.accepted: list[tuple[Operation, Part]] = []
 
     def note(self, answers: list[Answer]) -> None:
         for operation, _ in answers:
             self.answers[operation.number] = self.answers.get(operation.number, 0) + 1
-        if self.sent is not None and self.sequence.sending is not self.sent.operation:
-            operation, part, seq_id = self.sent  # given up in mid-send: nobody knows whether it ran
-            self.may_have_run[seq_id] = (operation.number, operation.parts.index(part))
-            self.sent = None
+
+    def ran(self, send: Send) -> None:
+        body = (send.operation.number, send.operation.parts.index(send.part))
+        assert self.may_have_run.get(send.seq_id, body) == body, "one number, two bodies"
+        self.may_have_run[send.seq_id] = body
+
+    def recall(self) -> None:
+        """What stands behind the first is called back, as before everything that is no acceptance."""
+        while len(self.line) > 1:
+            self.sequence.give_back(self.line.pop())
+
+    def given_up(self) -> None:
+        """Whether the first ran is unknown, where a client that has turned suspect does not wait for it."""
+        if self.line and not self.sequence.line:
+            self.ran(self.line.pop())
 
     @rule(parts=st.integers(1, 3), gradients=st.booleans())
     def call(self, parts: int, gradients: bool) -> None:
@@ -218,37 +253,39 @@ class Histories(RuleBasedStateMachine):
         operation = make(self.made, parts, name=name, makes_gradients=gradients, uses_gradients=not gradients)
         self.note(self.sequence.add(operation))
 
-    @precondition(lambda self: self.sent is None)
     @rule()
     def send(self) -> None:
-        self.sent = self.sequence.take()
+        send = self.sequence.take()
+        if send is not None:
+            self.line.append(send)
 
-    def decided(self, event: Callable[[Operation, Part], list[Answer]], *, ran: bool) -> None:
-        assert self.sent is not None
-        operation, part, seq_id = self.sent
-        if ran:
-            body = (operation.number, operation.parts.index(part))
-            assert self.may_have_run.get(seq_id, body) == body, "one number, two bodies"
-            self.may_have_run[seq_id] = body
-        self.sent = None
-        self.note(event(operation, part))
+    @precondition(lambda self: len(self.line) > 1)
+    @rule()
+    def give_back(self) -> None:
+        self.sequence.give_back(self.line.pop())
 
-    @precondition(lambda self: self.sent is not None)
+    @precondition(lambda self: bool(self.line))
     @rule()
     def accept(self) -> None:
-        assert self.sent is not None
-        self.accepted.append((self.sent.operation, self.sent.part))
-        self.decided(lambda operation, part: self.sequence.accept(operation, part, "r"), ran=True)
+        send = self.line.pop(0)
+        self.ran(send)
+        self.accepted.append((send.operation, send.part))
+        self.note(self.sequence.accept(send.operation, send.part, "r"))
 
-    @precondition(lambda self: self.sent is not None)
+    @precondition(lambda self: bool(self.line))
     @rule()
     def refuse(self) -> None:
-        self.decided(lambda operation, part: self.sequence.refuse(operation, part, BOOM), ran=False)
+        self.recall()
+        send = self.line.pop()
+        self.note(self.sequence.refuse(send.operation, send.part, BOOM))
 
-    @precondition(lambda self: self.sent is not None)
+    @precondition(lambda self: bool(self.line))
     @rule()
     def lose(self) -> None:
-        self.decided(lambda operation, _: self.sequence.lose(operation, BOOM), ran=True)
+        self.recall()
+        send = self.line.pop()
+        self.ran(send)
+        self.note(self.sequence.lose(send.operation, BOOM))
 
     @precondition(lambda self: bool(self.accepted))
     @rule(data=st.data(), good=st.booleans())
@@ -259,29 +296,40 @@ class Histories(RuleBasedStateMachine):
         if good or not operation.accepted:
             self.note(self.sequence.finish(operation, part, "value"))
         else:
+            self.recall()
             self.note(self.sequence.fail(operation, BOOM))
+            self.given_up()
 
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
         candidates = [operation for operation in self.sequence.open_operations() if not operation.answered]
         if candidates:
-            self.note(self.sequence.withdraw(data.draw(st.sampled_from(candidates)), BOOM))
+            operation = data.draw(st.sampled_from(candidates))
+            if any(send.operation is operation for send in self.line):
+                self.recall()
+            self.note(self.sequence.withdraw(operation, BOOM))
 
     @invariant()
     def numbers_have_no_gap(self) -> None:
-        sending = {self.sent.seq_id} if self.sent is not None else set[int]()
-        used = set(self.may_have_run) | sending
-        assert used >= set(range(1, self.sequence.next_seq_id))
+        taken = {send.seq_id for send in self.line}
+        assert set(self.may_have_run) | taken == set(range(1, self.sequence.next_seq_id))
+        assert list(self.sequence.line) == self.line
 
     @invariant()
     def nobody_is_answered_twice(self) -> None:
         assert all(count == 1 for count in self.answers.values())
 
+    @invariant()
+    def who_is_not_answered_is_open(self) -> None:
+        known = [operation.number for operation in self.sequence.open_operations()]
+        assert len(known) == len(set(known))
+        assert set(known) | set(self.answers) == set(range(1, self.made + 1))
+
     def teardown(self) -> None:
-        while True:
-            self.sent = self.sent or self.sequence.take()
-            if self.sent is None:
-                break
+        while self.line or (send := self.sequence.take()) is not None:
+            if not self.line:
+                assert send is not None
+                self.line.append(send)
             self.accept()
         for operation, part in self.accepted:
             if not operation.answered:

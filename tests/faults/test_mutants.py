@@ -10,7 +10,7 @@ from faults.batch import run_case, seeded
 from tinkex.actors._leases._release import Releaser
 from tinkex.actors._leases._session import Session
 from tinkex.actors._service._creations import Creations
-from tinkex.actors._training._pipeline import Pipeline
+from tinkex.actors._training._callers import Callers
 from tinkex.actors._training._sequence import Sequence
 from tinkex.actors._transport._attempt import Lost, NotSent
 from tinkex.actors._transport._sending import Refused, Sending
@@ -45,7 +45,7 @@ def skips_a_refused_number(patch: pytest.MonkeyPatch) -> None:
 def repeats_under_a_new_number(patch: pytest.MonkeyPatch) -> None:
     def broken(self: Sequence, operation: Any, _error: Any) -> list[Any]:
         self.accepted.pop(operation.number, None)
-        self._sent(operation)
+        self._drop(operation)
         for part in operation.parts:
             part.state = "unsent"
         self.waiting.appendleft(operation)
@@ -111,7 +111,7 @@ def takes_a_500_for_refused(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_await_timeout(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pipeline, "_expired", nothing_happens)
+    patch.setattr(Callers, "_expired", nothing_happens)
 
 
 def forgets_abandoned_creates(patch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ BORDERS = {
         "actors/_service/_announcer.py:Announcer._call",
         "actors/_recovery/_callback.py:call_back.call",
         "actors/_trainer/_verify_resume.py:_lessons",
-        "actors/_genserver/_genserver.py:GenServer.spawn.done",
+        "actors/_genserver/_genserver.py:GenServer.prepare_spawn.done",
         "actors/_genserver/_once.py:run",
         "actors/_genserver/_reply.py:_derive",
         "actors/_runtime/_clock.py:_TimerThread._fire_due",

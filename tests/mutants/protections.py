@@ -136,7 +136,7 @@ PROTECTIONS = (
     ),
     Protection(
         "await_timeout ends a wait",
-        "actors/_training/_pipeline.py",
+        "actors/_training/_callers.py",
         "        self._withdraw(operation, await_timeout(operation.name, seconds, operation.outcome))",
         "        pass",
         ("tests/actors/test_clock_promises.py", "-k", "await_timeout"),
