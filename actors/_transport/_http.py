@@ -1,17 +1,19 @@
-"""One HTTP exchange, by httpx or on the fast lane beneath: the only place that knows httpx."""
+"""One HTTP exchange, by httpx or on the fast lane beneath."""
 
 from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent, cause_of
+from tinkex.actors._transport._attempt import Attempt
 from tinkex.actors._transport._fast_lane import FastLane, goes_direct
 from tinkex.actors._transport._loopback import is_loopback
 from tinkex.protocol import ApiKey
 
 if TYPE_CHECKING:
     import httpx
+
+    from tinkex.actors._transport._httpx_lane import HttpxLane
 
 CONNECT_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 30.0
@@ -24,7 +26,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 class Http:
     """The connections to one origin with one key. All methods run on the io loop.
 
-    Redirects are never followed, so the key reaches the origin of ``base_url`` only.
+    Redirects are never followed, so the key reaches the origin of ``base_url`` only. Cookies are neither kept nor sent.
 
     Args:
         base_url: the server, without a trailing slash.
@@ -41,7 +43,7 @@ class Http:
         """Whether the server is on this machine."""
 
         self._direct = transport is None and goes_direct(base_url, local=self.local)
-        self._client: httpx.AsyncClient | None = None
+        self._httpx_lane: HttpxLane | None = None
         self._lane: FastLane | None = None
         self._open_exchanges = 0
         self._closed = False
@@ -61,7 +63,9 @@ class Http:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Attempt:
         """Send one request and read its whole answer; never repeats, never raises for what the network did."""
-        return await self._counted(self._exchange(self._open(), method, path, body, read_seconds, headers))
+        return await self._counted(
+            self._open_httpx().exchange(method, path, body, read_seconds=read_seconds, headers=headers)
+        )
 
     async def post(
         self, path: str, body: bytes, *, read_seconds: float, headers: Mapping[str, str] = _NO_HEADERS
@@ -91,64 +95,36 @@ class Http:
     async def _close_if_done(self) -> None:
         if self._open_exchanges:
             return
-        client, self._client = self._client, None
+        httpx_lane, self._httpx_lane = self._httpx_lane, None
         lane, self._lane = self._lane, None
         if lane is not None:
             await lane.close()
-        if client is not None:
-            await client.aclose()
+        if httpx_lane is not None:
+            await httpx_lane.close()
 
-    async def _exchange(
-        self,
-        client: "httpx.AsyncClient",
-        method: str,
-        path: str,
-        body: bytes | None,
-        read_seconds: float,
-        headers: Mapping[str, str],
-    ) -> Attempt:
-        import httpx  # noqa: PLC0415 - with the first exchange, not with the import of tinkex
+    def _open_httpx(self) -> "HttpxLane":
+        if self._httpx_lane is None:
+            # httpx comes with the first exchange, not with the import of tinkex.
+            from tinkex.actors._transport._httpx_lane import HttpxLane  # noqa: PLC0415
 
-        try:
-            reply = await client.request(
-                method,
-                self._base_url + path,
-                content=body,
-                headers={"x-api-key": self._api_key.reveal(), **headers},
-                timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
-            )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            return NotSent(cause_of(error))
-        except httpx.TimeoutException as error:
-            return Lost(cause_of(error), timed_out=True)
-        except httpx.InvalidURL as error:  # of an id that the server gave
-            return NotSent(cause_of(error))
-        except httpx.HTTPError as error:
-            return Lost(cause_of(error), timed_out=False)
-        return HttpReply(reply.status_code, reply.headers, reply.content)
-
-    def _open(self) -> "httpx.AsyncClient":
-        import httpx  # noqa: PLC0415 - as above
-
-        if self._client is None:
-            self._client = httpx.AsyncClient(
+            self._httpx_lane = HttpxLane(
+                self._base_url,
+                self._api_key,
+                headers=_HEADERS,
+                connect_seconds=CONNECT_SECONDS,
+                keepalive_seconds=KEEPALIVE_SECONDS,
+                local=self.local,
                 transport=self._transport,
-                verify=not self._base_url.startswith("http:"),
-                trust_env=not self.local,
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS
-                ),
-                headers=dict(_HEADERS),
             )
-        return self._client
+        return self._httpx_lane
 
     def _open_lane(self) -> FastLane:
         if self._lane is None:
             tls = None
             if not self._base_url.startswith("http:"):
-                import httpx  # noqa: PLC0415 - as above
+                from tinkex.actors._transport._httpx_lane import context_of_tls  # noqa: PLC0415 - as above
 
-                tls = httpx.create_ssl_context(trust_env=not self.local)
+                tls = context_of_tls(trust_env=not self.local)
             self._lane = FastLane(
                 self._base_url,
                 self._api_key,

@@ -27,7 +27,7 @@ Lane = Callable[..., Awaitable[Attempt]]
 @pytest.fixture(params=["httpx", "fast"])
 def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name = cast("str", request.param)
-    other = "_exchange" if name == "fast" else "_open_lane"
+    other = "_open_httpx" if name == "fast" else "_open_lane"
     monkeypatch.setattr(Http, other, partial(_not_here, other))
     return name
 
