@@ -28,9 +28,9 @@ def context_of_tls(*, trust_env: bool) -> ssl.SSLContext:
 class HttpxLane:
     """An httpx transport to one origin with one key. All methods run on the io loop.
 
-    The transport is called directly, since a client above it costs as much again. A client writes the first head of each
-    kind, so that they are a client's, and makes the exchanges that only it knows to make: through the proxies of the
-    environment, or as the user that the URL names.
+    The transport is called directly, since a client above it costs half as much again and leaves a cycle of references
+    behind each answer. The client that there is writes the first head of each kind, so that servers see a client's, and
+    makes the exchanges that only it knows to make: by the proxies of the environment, or as the user that a URL names.
 
     Redirects are never followed, so the key reaches the origin of ``base_url`` only. Where the transport is called
     directly, no cookie is kept or sent; the fast lane keeps none either.

@@ -1,27 +1,24 @@
 """One exchange means the same by httpx and on the fast lane: whatever a peer does, the same attempt comes of it."""
 
 import asyncio
-import contextlib
 import gzip
+import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
 
+from support_peers import KEY, answer, asked, at, listening, says
+from support_tls import server_context
 from tinkex.actors._transport import _connection
 from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._http import Http
-from tinkex.protocol import ApiKey
 
 pytestmark = pytest.mark.one_lane
-KEY = ApiKey("tml-secret")
 SHORT = 0.2
-
-Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-Lane = Callable[..., Awaitable[Attempt]]
 
 
 @pytest.fixture(params=["httpx", "fast"])
@@ -41,56 +38,6 @@ async def post(http: Http, lane: str, body: bytes = b"{}", path: str = "/x", **o
     if lane == "fast":
         return await http.post(path, body, **options)
     return await http.exchange("POST", path, body, **options)
-
-
-@contextlib.asynccontextmanager
-async def listening(peer: Peer) -> AsyncGenerator[str]:
-    serving: list[asyncio.Task[None]] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.append(cast("asyncio.Task[None]", asyncio.current_task()))
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await peer(reader, writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
-        await asyncio.gather(*serving)
-
-
-@contextlib.asynccontextmanager
-async def at(url: str) -> AsyncGenerator[Http]:
-    http = Http(url, KEY)
-    try:
-        yield http
-    finally:
-        await http.close()
-
-
-async def asked(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-    return head[0], headers, await reader.readexactly(int(headers["content-length"]))
-
-
-def says(raw: bytes) -> Peer:
-    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asked(reader)
-        writer.write(raw)
-        await writer.drain()
-
-    return peer
-
-
-def answer(status: str, body: bytes, *headers: str) -> bytes:
-    head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers])
-    return head.encode() + b"\r\n\r\n" + body
 
 
 async def test_an_answer_comes_with_its_headers_by_any_case(lane: str) -> None:
@@ -157,6 +104,28 @@ async def test_tls_is_refused_by_a_peer_that_has_none(lane: str) -> None:
 
     async with listening(peer) as url, at(url.replace("http:", "https:")) as http:
         assert isinstance(await post(http, lane), NotSent)
+
+
+async def test_a_certificate_that_nobody_trusts_is_refused(lane: str, tmp_path: Path) -> None:
+    tls, _ = server_context(tmp_path)
+    async with listening(says(answer("200 OK", b"{}")), tls) as url, at(url) as http:
+        attempt = await post(http, lane)
+    assert isinstance(attempt, NotSent)
+    assert "certificate" in attempt.cause.lower()
+
+
+@pytest.mark.parametrize("far", [True, False])
+async def test_certificates_of_the_environment_are_trusted_for_other_machines_only(
+    lane: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: bool
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    tls, certificate = server_context(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with listening(says(answer("200 OK", b"{}")), tls) as url, at(url) as http:
+        http.local = not far  # as if the server were on another machine
+        attempt = await post(http, lane)
+    assert isinstance(attempt, HttpReply if far else NotSent)
 
 
 async def test_a_path_that_is_none(lane: str) -> None:
@@ -311,7 +280,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again(l
             await asyncio.sleep(0)
 
 
-async def test_the_fast_lane_is_closed_behind_the_last_exchange() -> None:
+async def test_a_lane_is_closed_behind_the_last_exchange(lane: str) -> None:
     gate, entered, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -324,7 +293,7 @@ async def test_the_fast_lane_is_closed_behind_the_last_exchange() -> None:
 
     async with listening(peer) as url:
         http = Http(url, KEY)
-        exchange = asyncio.ensure_future(post(http, "fast"))
+        exchange = asyncio.ensure_future(post(http, lane))
         await entered.wait()
         await http.close()
         assert not ended.is_set()
