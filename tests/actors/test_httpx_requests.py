@@ -10,6 +10,7 @@ import pytest
 
 from support_peers import KEY, NOWHERE, Own, answer, asked, at, exchange, keeps, listening, network, says
 from tinkex.actors._transport._attempt import HttpReply, NotSent
+from tinkex.actors._transport._fast_lane import MOST_IDLE
 from tinkex.actors._transport._http import Http
 from tinkex.protocol import ApiKey
 
@@ -179,3 +180,29 @@ async def test_the_user_that_a_url_names_is_told_to_the_server(own: bool) -> Non
     (wire,) = wires
     assert b"\r\nAuthorization: Basic " + base64.b64encode(b"user:word") + b"\r\n" in wire
     assert b"user:word@" not in wire
+
+
+async def test_no_exchange_waits_for_another_and_no_more_idle_connections_are_kept_than_anybody_needs() -> None:
+    opened = 0
+    crowd = MOST_IDLE + 56
+    all_here, closed = asyncio.Barrier(crowd), asyncio.Semaphore(0)
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        try:
+            await asked(reader)
+            await all_here.wait()
+            writer.write(answer("200 OK", b"{}"))
+            await keeps([], answer("200 OK", b"{}"))(reader, writer)
+        finally:
+            closed.release()
+
+    async with listening(peer) as url, at(url) as http:
+        first = await asyncio.gather(*(exchange(http) for _ in range(crowd)))
+        assert all(isinstance(reply, HttpReply) for reply in first)
+        for _ in range(crowd - MOST_IDLE):
+            await asyncio.wait_for(closed.acquire(), 10)
+        again = await asyncio.gather(*(exchange(http) for _ in range(MOST_IDLE)))
+        assert all(isinstance(reply, HttpReply) for reply in again)
+        assert opened == crowd

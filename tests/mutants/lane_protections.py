@@ -4,6 +4,7 @@ from mutants.protection import Protection
 
 LANES = "tests/actors/test_lanes.py"
 POOL = "tests/actors/test_fast_lane.py"
+ANSWERS = "tests/actors/test_httpx_answers.py"
 FORMS = "tests/actors/test_pass_forms.py"
 
 WAYS = (
@@ -34,6 +35,20 @@ WAYS = (
         "            if answered and connection.usable:",
         "            if connection.usable:",
         (LANES, "-k", "cancelled and fast"),
+    ),
+    Protection(
+        "an answer of a transport is given back however it ends",
+        "actors/_transport/_httpx_lane.py",
+        "                await response.aclose()\n",
+        "                pass\n",
+        (ANSWERS, "-k", "given_back or gives_it_back"),
+    ),
+    Protection(
+        "proxies of the environment are not passed by",
+        "actors/_transport/_httpx_lane.py",
+        "        if transport is None and goes_direct(base_url, local=local):",
+        "        if transport is None:",
+        ("tests/actors/test_httpx_requests.py", "-k", "proxy"),
     ),
     Protection(
         "an answer broken off is none",
