@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -32,8 +33,8 @@ class HttpxLane:
     behind each answer. The client that there is writes the first head of each kind, so that servers see a client's, and
     makes the exchanges that only it knows to make: by the proxies of the environment, or as the user that a URL names.
 
-    Redirects are never followed, so the key reaches the origin of ``base_url`` only. Where the transport is called
-    directly, no cookie is kept or sent; the fast lane keeps none either.
+    Redirects are never followed, so the key reaches the origin of ``base_url`` only. No cookie is kept or sent; the
+    fast lane keeps none either.
 
     Args:
         base_url: the server, without a trailing slash.
@@ -69,7 +70,12 @@ class HttpxLane:
         self._connect_seconds: Final = connect_seconds
         self._transport: Final = transport if names_no_user else None
         self._client: Final = httpx.AsyncClient(
-            transport=transport, verify=verify, trust_env=trust_env, limits=limits, headers=dict(headers)
+            transport=transport,
+            verify=verify,
+            trust_env=trust_env,
+            limits=limits,
+            headers=dict(headers),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._heads: Final[dict[tuple[object, ...], httpx.Headers]] = {}
 

@@ -139,13 +139,16 @@ async def test_an_answer_to_be_looked_for_elsewhere_is_an_answer_like_any() -> N
         assert (reply.status, reply.headers.get("location"), len(own.asked)) == (307, place, 1)
 
 
-@pytest.mark.parametrize("own", [False, True])
-async def test_no_cookie_is_kept_or_sent(own: bool) -> None:
+@pytest.mark.parametrize("way", ["network", "transport", "proxy"])
+async def test_no_cookie_is_kept_or_sent(way: str, no_proxies: None, monkeypatch: pytest.MonkeyPatch) -> None:
     wires: list[bytes] = []
     raw = answer("200 OK", b"{}", "Set-Cookie: a=b; Path=/")
-    async with listening(keeps(wires, raw)) as url, at(url, network(own)) as http:
-        for _ in range(2):
-            await exchange(http)
+    async with listening(keeps(wires, raw)) as url:
+        if way == "proxy":
+            monkeypatch.setenv("http_proxy", url)
+        async with at("http://tinker.example" if way == "proxy" else url, network(way == "transport")) as http:
+            for _ in range(2):
+                assert isinstance(await exchange(http), HttpReply)
     assert wires[0] == wires[1]
     assert b"cookie" not in wires[1].lower()
 
