@@ -11,6 +11,7 @@ import httpx
 
 from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent, cause_of
 from tinkex.actors._transport._fast_lane import MOST_IDLE, goes_direct
+from tinkex.actors._transport._lent_transport import Exchanges, exchanges_over
 from tinkex.protocol import ApiKey
 
 _HEADS_KEPT: Final = 64
@@ -43,7 +44,7 @@ class HttpxLane:
         connect_seconds: for which a connection may be tried.
         keepalive_seconds: for which an idle connection is used again.
         local: whether the server is on this machine; then nothing of the environment is asked.
-        transport: where bytes go in place of the network; closed with the lane.
+        transport: where bytes go in place of the network, closed with the lane; several lanes may have the same.
     """
 
     def __init__(
@@ -77,12 +78,30 @@ class HttpxLane:
             headers=dict(headers),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
+        self._exchanges: Final = Exchanges() if transport is None else exchanges_over(transport)
         self._heads: Final[dict[tuple[object, ...], httpx.Headers]] = {}
 
     async def exchange(
         self, method: str, path: str, body: bytes | None, *, read_seconds: float, headers: Mapping[str, str]
     ) -> Attempt:
         """Send one request and read its whole answer; never repeats, never raises for what the network did."""
+        self._exchanges.begin()
+        try:
+            return await self._exchange(method, path, body, read_seconds, headers)
+        finally:
+            close = self._exchanges.end()
+            if close is not None:
+                await close()
+
+    async def close(self) -> None:
+        """Close the transport, when no lane over it is in the midst of an exchange. None may follow on this one."""
+        close = self._exchanges.close(self._client.aclose)
+        if close is not None:
+            await close()
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, read_seconds: float, headers: Mapping[str, str]
+    ) -> Attempt:
         try:
             if self._transport is None:
                 return await self._by_client(method, path, body, read_seconds, headers)
@@ -102,10 +121,6 @@ class HttpxLane:
         except httpx.HTTPError as error:
             return Lost(cause_of(error), timed_out=False)
         return HttpReply(response.status_code, response.headers, content)
-
-    async def close(self) -> None:
-        """Close the transport. No exchange may be under way, and none may follow."""
-        await self._client.aclose()
 
     async def _by_client(
         self, method: str, path: str, body: bytes | None, read_seconds: float, headers: Mapping[str, str]

@@ -52,6 +52,24 @@ async def test_it_is_closed_behind_the_last_exchange_that_is_under_way() -> None
     assert pool.closed_with == [0]
 
 
+async def test_a_transport_that_two_clients_share_is_closed_when_neither_is_in_the_midst_of_an_exchange() -> None:
+    pool = Pool()
+    one, other = (Http("http://127.0.0.1:1", ApiKey("tml-x"), pool) for _ in range(2))
+    pool.gate.set()
+    assert isinstance(await ask(one), HttpReply)
+    pool.gate.clear()
+    pool.entered.clear()
+    under_way = ask(other)
+    await pool.entered.wait()
+    await one.close()
+    assert pool.closed_with == []
+    pool.gate.set()
+    assert isinstance(await under_way, HttpReply)
+    assert pool.closed_with == [0]
+    await other.close()
+    assert pool.closed_with == [0, 0]
+
+
 async def test_an_exchange_that_comes_later_closes_behind_itself_even_if_it_is_cancelled() -> None:
     pool = Pool()
     http = Http("http://127.0.0.1:1", ApiKey("tml-x"), pool)
