@@ -27,7 +27,7 @@ _abandoned: list[Any] = []
 class IoTask(Generic[T]):
     """A coroutine handed to the io thread; made by ``IoThread.submit``."""
 
-    __slots__ = ("_cancelled", "_context", "_coro", "_done", "_ended", "_loop", "_task")
+    __slots__ = ("_cancelled", "_context", "_coro", "_done", "_ended", "_loop", "_stepped", "_task")
 
     def __init__(
         self,
@@ -43,26 +43,25 @@ class IoTask(Generic[T]):
         self._done = [done]
         self._ended = ended
         self._task: asyncio.Task[None] | None = None
-        self._cancelled = False
+        self._cancelled = self._stepped = False
 
     def begin(self) -> None:
         """Run the coroutine soon, once, in a copy of the context that this was made in. Any thread, never waits.
 
         Where the loop is closed it ends cancelled, before this returns.
         """
-        begun = False
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self.begin_here, context=self._context)
-                begun = True
-        if not begun:
+        if self._loop is None:
+            self.refuse()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self.begin_here, context=self._context)
+        except RuntimeError:
             self.refuse()
 
     def begin_here(self) -> None:
         """Like ``begin``, on the loop's thread."""
         if self._done and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
-            self._task.add_done_callback(self._end_here)
 
     def cancel(self) -> None:
         """Cancel the coroutine, once; without effect on one that has ended. Any thread, never waits."""
@@ -78,6 +77,8 @@ class IoTask(Generic[T]):
             if self._task is None:
                 self.refuse()
             else:
+                if not self._stepped:
+                    self._task.add_done_callback(self._end_here)
                 self._task.cancel()
         return self._task
 
@@ -106,6 +107,7 @@ class IoTask(Generic[T]):
         self._ended(self)
 
     async def _run(self) -> None:
+        self._stepped = True
         try:
             outcome = Outcome(value=await self._coro)
         except asyncio.CancelledError:
@@ -115,8 +117,8 @@ class IoTask(Generic[T]):
         self.end(outcome)  # here, as a callback of the task would take another round of the loop
 
     def _end_here(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled():
-            self.refuse()  # before its first step
+        del task
+        self.refuse()  # cancelled before its first step
 
 
 class IoThread:

@@ -6,9 +6,11 @@ records nobody sees until the program asks for them.
 
 import functools
 import logging
+import sys
 from typing import Any
 
 LOGGER_NAME = "tinkex"
+_LOGGER = logging.getLogger(LOGGER_NAME)
 
 
 def log(**bound: Any) -> Any:
@@ -21,9 +23,8 @@ def log(**bound: Any) -> Any:
 
 def debugging() -> bool:
     """Whether anybody may want debug events; cheaper to ask than to have each event made and dropped."""
-    import structlog  # noqa: PLC0415 - see above
-
-    return structlog.is_configured() or logging.getLogger(LOGGER_NAME).isEnabledFor(logging.DEBUG)
+    structlog = sys.modules.get("structlog")  # whoever configured it has imported it
+    return _LOGGER.isEnabledFor(logging.DEBUG) or (structlog is not None and bool(structlog.is_configured()))
 
 
 @functools.cache
@@ -31,7 +32,7 @@ def _standard() -> Any:
     import structlog  # noqa: PLC0415 - see above
 
     return structlog.wrap_logger(
-        logging.getLogger(LOGGER_NAME),
+        _LOGGER,
         wrapper_class=structlog.stdlib.BoundLogger,
         processors=[
             structlog.stdlib.filter_by_level,

@@ -1,6 +1,7 @@
 """One connection of the fast lane: a request, its answer, and the next."""
 
 import asyncio
+import os
 from typing import Final, cast
 
 from tinkex.actors._transport._answer_reader import AnswerReader, MalformedAnswer
@@ -8,6 +9,9 @@ from tinkex.actors._transport._attempt import HttpReply
 
 PIECE_BYTES: Final = 256 * 1024
 """Larger bodies go out piece by piece, and each piece must go out in the time that a read may take."""
+
+WAITING_BYTES: Final = 16 * 1024
+"""Of a full socket the transport is given so much, to tell when it takes more."""
 
 
 class Connection(asyncio.Protocol):
@@ -86,16 +90,17 @@ class Connection(asyncio.Protocol):
         self, transport: asyncio.Transport, head: bytes, body: bytes, answer: "asyncio.Future[HttpReply]"
     ) -> None:
         self._whole = False
+        transport.set_write_buffer_limits(high=0)  # from now on a transport that is not paused holds nothing back
         transport.write(head)
-        view = memoryview(body)
-        for begin in range(0, len(body), PIECE_BYTES):
+        view, begin, file = memoryview(body), 0, _file_beneath(transport)
+        while begin < len(body):
             while self._paused and not answer.done():
                 self._drained = self._loop.create_future()
                 await self._drained
             if answer.done():
                 return  # it did not want to hear the rest
             self._extend()
-            transport.write(view[begin : begin + PIECE_BYTES])
+            begin += _put(transport, file, view[begin:])
         self._whole = True
 
     # Time
@@ -181,6 +186,27 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+
+
+def _file_beneath(transport: asyncio.Transport) -> int | None:
+    """Return what to write to without asyncio, whose buffer copies all that a socket does not take at once."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or os.name == "nt" or transport.get_extra_info("sslcontext") is not None:
+        return None
+    return cast("int", socket.fileno())
+
+
+def _put(transport: asyncio.Transport, file: int | None, rest: memoryview) -> int:
+    """Write the next piece of ``rest`` and return its length; where the socket is full, the transport waits for it."""
+    if file is None:
+        piece = rest[:PIECE_BYTES]
+    else:
+        try:
+            return os.write(file, rest[:PIECE_BYTES])
+        except BlockingIOError:
+            piece = rest[:WAITING_BYTES]
+    transport.write(piece)
+    return len(piece)
 
 
 def _broken_off(cause: Exception | None) -> OSError:

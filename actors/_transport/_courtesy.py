@@ -108,12 +108,14 @@ class Courtesy:
             self._budget.deposit()
         gate = self.gates[turn.lane]
         while True:
-            if not await self._circuit_is_ready(turn):
+            if self.circuit.phase != "closed" and not await self._circuit_is_ready(turn):
                 if turn.last_try:
                     turn.observe(turn.resumed, None)
                     return await self._learn(turn, self.circuit.bypass(), exchange)
                 return NotSent(f"not tried: {self._why()}")
-            place = await self._enter(gate, turn)
+            place = gate.ask(turn.size)
+            if not place.entered:
+                await self._enter(gate, place, turn)
             try:
                 permit = self.circuit.admit(self._clock.monotonic(), patient=turn.lane == "poll")
                 if permit is not None:
@@ -174,10 +176,8 @@ class Courtesy:
             timer.cancel()
             self._waiting.pop(woken, None)
 
-    async def _enter(self, gate: FairGate, turn: Turn) -> Place:
-        place = gate.ask(turn.size)
-        if place.entered:
-            return place
+    async def _enter(self, gate: FairGate, place: Place, turn: Turn) -> None:
+        """Wait for a ``place``; where the wait is cancelled, it is given back."""
         if turn.lane != "poll":
             turn.observe("queued", None)
         begun = self._clock.monotonic()
@@ -196,7 +196,6 @@ class Courtesy:
             turn.until += waited
         if turn.lane != "poll":
             turn.observe(turn.resumed, None)
-        return place
 
     def _wake_all(self) -> None:
         for woken in self._waiting:

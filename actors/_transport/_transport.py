@@ -237,9 +237,11 @@ class Transport:
         return "express" if self._express else lane
 
     async def _attempt(self, path: str, exchange: Exchange, turn: Turn) -> Attempt:
-        begun = self._clock.monotonic()
-        attempt = await self._courtesy.attempt(turn, exchange)
-        if debugging():
+        if not debugging():
+            attempt = await self._courtesy.attempt(turn, exchange)
+        else:
+            begun = self._clock.monotonic()
+            attempt = await self._courtesy.attempt(turn, exchange)
             outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
             self._log.debug("http", path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
         if isinstance(attempt, HttpReply):

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import random
 import socket
 from functools import partial
 from pathlib import Path
@@ -189,21 +190,27 @@ async def test_a_peer_that_reads_no_more_is_lost_in_time(lane: str) -> None:
 
 
 async def test_a_large_body_arrives_whole_and_with_its_length(lane: str) -> None:
-    body = bytes(range(256)) * (_connection.PIECE_BYTES // 64) + b"and some"  # 5 pieces
-    seen = bytearray()
+    body = random.Random(1).randbytes(64 * _connection.PIECE_BYTES + 8)  # more than sockets take at once
+    arrived = bytearray(len(body))
+    heads: list[bytes] = []
 
-    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = await reader.readuntil(b"\r\n\r\n")
-        assert f"content-length: {len(body)}".encode() in line.lower()
-        assert b"transfer-encoding" not in line.lower()
-        while len(seen) < len(body):
-            seen.extend(await reader.read(_connection.PIECE_BYTES))
-            await asyncio.sleep(0)
-        writer.write(answer("200 OK", b"{}"))
+    def peer(listener: socket.socket) -> None:
+        """In a thread of its own: it reads while the client writes."""
+        wire, _ = listener.accept()
+        with wire, wire.makefile("rb") as reader:
+            heads.extend(iter(reader.readline, b"\r\n"))
+            assert reader.readinto(memoryview(arrived)) == len(body)
+            wire.sendall(answer("200 OK", b"{}"))
 
-    async with listening(peer) as url, at(url) as http:
-        assert isinstance(await post(http, lane, body), HttpReply)
-    assert bytes(seen) == body
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reading = asyncio.create_task(asyncio.to_thread(peer, listener))
+        async with at(f"http://127.0.0.1:{listener.getsockname()[1]}") as http:
+            assert isinstance(await post(http, lane, body), HttpReply)
+        await reading
+    names = {head.lower().partition(b":")[0]: head.partition(b":")[2].strip() for head in heads}
+    assert names[b"content-length"] == str(len(body)).encode()
+    assert b"transfer-encoding" not in names
+    assert arrived == body
 
 
 async def test_a_redirect_is_an_answer_like_any(lane: str) -> None:
