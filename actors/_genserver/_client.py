@@ -1,9 +1,10 @@
 """What the client actors have in common: work that is done elsewhere and goes on in the mailbox."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
 
 from tinkex.actors._genserver._deferred import AbandonReason, Deferred
 from tinkex.actors._genserver._dispatch import on
@@ -23,16 +24,14 @@ P = TypeVar("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Continue:
+class Continue(msgspec.Struct, frozen=True):
     """Go on with ``step`` in the actor's thread; ``label`` names it in traces."""
 
     label: str
     step: Callable[[], None]
 
 
-@dataclass(eq=False)
-class Call:
+class Call(msgspec.Struct, eq=False):
     """A request without a number on its way."""
 
     name: str

@@ -1,13 +1,13 @@
 """What an actor is at, seen from outside without asking it."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 VitalState = Literal["idle", "busy", "stopping", "dead"]
 
 
-@dataclass(frozen=True)
-class Vitals:
+class Vitals(msgspec.Struct, frozen=True):
     """One look at an actor; ``GenRef.vitals`` takes it."""
 
     state: VitalState

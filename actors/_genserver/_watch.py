@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+
+import msgspec
 
 from tinkex.actors._genserver._once import do_all, run
 from tinkex.protocol import TinkexError
@@ -13,8 +14,7 @@ DownReason = Literal["normal", "shutdown", "killed", "crashed"]
 """``normal``: it was stopped; ``shutdown``: by its supervisor or the end of the program; ``killed``; ``crashed``."""
 
 
-@dataclass(frozen=True)
-class Down:
+class Down(msgspec.Struct, frozen=True):
     """An actor ended: told once to each of its watchers."""
 
     urn: str
@@ -26,8 +26,7 @@ class Down:
     """What it crashed with, or why it was killed; None after an ordered end."""
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """The end of one actor. Holds text only: an exception's traceback would keep the actor alive."""
 
     actor: str

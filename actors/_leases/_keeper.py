@@ -2,14 +2,14 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from tinkex.actors._leases._lease import Lease, LeaseBook
 from tinkex.protocol import LoraConfig, QueueStateChange
 
 
-@dataclass(frozen=True)
-class Keeper:
+class Keeper(msgspec.Struct, frozen=True):
     """A service client's leases, as its training clients see them. Safe from any thread."""
 
     book: LeaseBook

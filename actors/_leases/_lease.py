@@ -4,8 +4,9 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 from tinkex.actors._leases._ledger import Ledger
 from tinkex.actors._leases._ledger_records import (
@@ -25,8 +26,7 @@ SESSION_EXPIRES_SECONDS: Final = 300.0
 """After how long without a heartbeat servers sweep a session; a lease we could not release is gone by then."""
 
 
-@dataclass(eq=False)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """A model on the server. Changed on the io loop only, read anywhere.
 
     Args:
@@ -58,7 +58,7 @@ class Lease:
     inside: "tuple[Lease, ...]" = ()
     """Of a session that a process left which is gone: the models that may be in it."""
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
 
     def opened(self, model_id: str) -> str:
         """Keep the id that the server gave its model, and return it."""

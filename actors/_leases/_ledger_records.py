@@ -6,7 +6,6 @@ raises ``FORMAT``; ledgers of a higher one are left alone.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -99,29 +98,26 @@ _decoder: Final = msgspec.json.Decoder(Record)
 _encoder: Final = msgspec.json.Encoder()
 
 
-@dataclass
-class HeldModel:
+class HeldModel(msgspec.Struct):
     """A model that may be on the server."""
 
     intent: ModelIntended
     model_id: str | None = None
 
 
-@dataclass
-class HeldSession:
+class HeldSession(msgspec.Struct):
     """A session that may be on the server, and what may be in it, by model_seq_id."""
 
     intent: SessionIntended
     session_id: str | None = None
-    models: dict[int, HeldModel] = field(default_factory=dict[int, HeldModel])
+    models: dict[int, HeldModel] = msgspec.field(default_factory=dict[int, HeldModel])
 
 
-@dataclass
-class Held:
+class Held(msgspec.Struct):
     """What a ledger adds up to: all that may be on the server and is not known to be released."""
 
     header: Header | None = None
-    sessions: dict[str, HeldSession] = field(default_factory=dict[str, HeldSession])
+    sessions: dict[str, HeldSession] = msgspec.field(default_factory=dict[str, HeldSession])
     """By idempotency key."""
 
     found_dead: float | None = None

@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from tinkex.actors._leases._lease import SESSION_EXPIRES_SECONDS, Lease, LeaseBook
 from tinkex.actors._leases._ledger import Ledger
@@ -16,25 +17,23 @@ from tinkex.protocol import LoraConfig
 from tinkex.protocol.replies import LeaseReport
 
 
-@dataclass(eq=False)
-class Left:
+class Left(msgspec.Struct, eq=False):
     """A ledger of a process that is gone, which is another client's to take over."""
 
     path: Path
     reports: list[LeaseReport]
 
 
-@dataclass
-class Estate:
+class Estate(msgspec.Struct):
     """What was found in a state folder."""
 
-    ledgers: list[Ledger] = field(default_factory=list[Ledger])
+    ledgers: list[Ledger] = msgspec.field(default_factory=list[Ledger])
     """Held by this process now."""
 
-    leases: list[Lease] = field(default_factory=list[Lease])
+    leases: list[Lease] = msgspec.field(default_factory=list[Lease])
     """A lease for each session, ``releasing`` already."""
 
-    left: list[Left] = field(default_factory=list[Left])
+    left: list[Left] = msgspec.field(default_factory=list[Left])
 
 
 def inherit(folder: Path, book: LeaseBook, base_url: str, now: Callable[[], float]) -> Estate:

@@ -1,8 +1,9 @@
 """The reaper: releases what nobody owns any more, and says what could not be released."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
+
+import msgspec
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._dispatch import on
@@ -17,8 +18,7 @@ NOT_OURS: Final = frozenset({401, 403, 404})
 """What a server says of another key's session."""
 
 
-@dataclass(frozen=True)
-class Reap:
+class Reap(msgspec.Struct, frozen=True):
     """Release this lease; told by the finalizer of its owner."""
 
     lease: Lease

@@ -5,7 +5,8 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from tinkex.actors._leases._ledger import Ledger
 from tinkex.actors._leases._ledger_records import SessionOpened
@@ -55,13 +56,12 @@ class Loss:
             self._listeners.pop(number, None)
 
 
-@dataclass(eq=False)
-class Session:
+class Session(msgspec.Struct, eq=False):
     """A session on the server, which a heartbeat keeps alive. Changed on the io loop only, read anywhere."""
 
     tags: list[str]
     user_metadata: dict[str, str]
-    idempotency_key: str = field(default_factory=lambda: f"tinkex-{uuid.uuid4()}")
+    idempotency_key: str = msgspec.field(default_factory=lambda: f"tinkex-{uuid.uuid4()}")
     """Every repeat of its creation carries this, so that a lost reply makes no second session."""
 
     session_id: str | None = None
@@ -69,13 +69,13 @@ class Session:
     """Whether a create_session may have reached the server."""
 
     finished: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     """Held by whoever is asking for it, so that a release learns what came of it."""
 
-    loss: Loss = field(default_factory=Loss)
+    loss: Loss = msgspec.field(default_factory=Loss)
     """That the server ended it before we did."""
 
-    ledger: Ledger | None = field(default=None, repr=False)
+    ledger: Ledger | None = None
     """Where it is written down; None where nothing is."""
 
     expires: float | None = None

@@ -1,8 +1,9 @@
 """A training client under watch, and what recovery is doing about it. Data and its bookkeeping, without a decision."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._reply import Reply
@@ -16,12 +17,11 @@ Phase = Literal["watched", "waiting", "choosing", "loading", "backing_off", "lef
 """``left``: its loss was noticed, and nothing is done about it any more until the client changes by itself."""
 
 
-@dataclass(eq=False)
-class Run:
+class Run(msgspec.Struct, eq=False):
     """One training client, and the recovery of its run where one is under way."""
 
     client: GenRef[Any]
-    vitals: Vitals = field(default_factory=lambda: Vitals("starting"))
+    vitals: Vitals = msgspec.field(default_factory=lambda: Vitals("starting"))
     phase: Phase = "watched"
     epoch: int = 0
     """Grows with each change of phase, so that what was begun in an earlier one is known to be late."""
@@ -39,11 +39,11 @@ class Run:
     deadline: float = 0.0
     """Monotonic seconds when the attempt ends."""
 
-    paths: list[str] = field(default_factory=list[str])
+    paths: list[str] = msgspec.field(default_factory=list[str])
     """Those that this attempt has not tried yet, the best first; the first is being tried."""
 
-    failures: dict[str, int] = field(default_factory=dict[str, int])
-    rejected: set[str] = field(default_factory=set[str])
+    failures: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    rejected: set[str] = msgspec.field(default_factory=set[str])
     release_first: bool = False
     """Whether the lost model must make room for the new one."""
 
@@ -51,7 +51,7 @@ class Run:
     timer: Timer | None = None
     reply: Reply[LoadedState] | None = None
     poll: IoTask[Any] | None = None
-    forget: Callable[[], None] | None = field(default=None, repr=False)
+    forget: Callable[[], None] | None = None
 
     @property
     def active(self) -> bool:

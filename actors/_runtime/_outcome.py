@@ -1,16 +1,16 @@
 """How a coroutine of the io thread ended."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
+
+import msgspec
 
 from tinkex.protocol import Err, Ok, Result, TinkexError
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[T]):
+class Outcome(msgspec.Struct, Generic[T], frozen=True):
     """A value, an exception, or neither because it was cancelled."""
 
     value: T | None = None

@@ -1,8 +1,9 @@
 """A create on its way: what the service client keeps of it, and how its failure is told. Data and pure functions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._ref import GenRef
@@ -16,8 +17,7 @@ Create = messages.CreateLoraTrainingClient | messages.CreateTrainingClientFromSt
 Step = Literal["checkpoint_info", "create_session", "start_client", "create_model", "load_weights"]
 
 
-@dataclass(eq=False)
-class Creation:
+class Creation(msgspec.Struct, eq=False):
     """One create, from its message until its client is given away and read, or is gone."""
 
     service: str
@@ -33,7 +33,7 @@ class Creation:
     over: bool = False
     """Answered, well or badly, or given up."""
 
-    forget_owner: Callable[[], None] | None = field(default=None, repr=False)
+    forget_owner: Callable[[], None] | None = None
 
     @property
     def step(self) -> str:

@@ -1,8 +1,9 @@
 """One child of a supervisor, and what is refused about it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._genserver import GenServer
@@ -13,8 +14,7 @@ from tinkex.protocol import ChildSpec, TinkexError
 from tinkex.protocol.replies import ChildInfo
 
 
-@dataclass(eq=False)
-class Child:
+class Child(msgspec.Struct, eq=False):
     """A specification, and the actor that was started by it last."""
 
     spec: ChildSpec
@@ -23,7 +23,7 @@ class Child:
     stopping: bool = False
     """Whether its supervisor has asked it to end."""
     deadline: Timer | None = None
-    waiting: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    waiting: list[Callable[[], None]] = msgspec.field(default_factory=list[Callable[[], None]])
     """Told when it has ended."""
     restarts: int = 0
     last_reason: DownReason | None = None

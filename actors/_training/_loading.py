@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from tinkex.actors._genserver._client import Call
 from tinkex.actors._training._restoring import Restoring
@@ -10,8 +11,7 @@ from tinkex.protocol import TinkexError
 from tinkex.protocol.messages import LoadState
 
 
-@dataclass(frozen=True)
-class Behind:
+class Behind(msgspec.Struct, frozen=True):
     """A request that was asked behind a load and waits for it."""
 
     call: Call
@@ -19,8 +19,7 @@ class Behind:
     """Takes it up again, on the new model."""
 
 
-@dataclass(eq=False)
-class Loading:
+class Loading(msgspec.Struct, eq=False):
     """One ``LoadState`` of a training client, from its message to the swap or its failure."""
 
     call: Call
@@ -38,7 +37,7 @@ class Loading:
     """Whether the old model was released first: a failure then leaves the client without one."""
 
     restoring: Restoring | None = None
-    behind: deque[Behind] = field(default_factory=deque[Behind])
+    behind: deque[Behind] = msgspec.field(default_factory=deque[Behind])
 
 
 def not_loaded(loading: Loading, cause: TinkexError) -> TinkexError:

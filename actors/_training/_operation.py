@@ -1,8 +1,9 @@
 """One call of a training client on its way: pure data."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from tinkex.actors._runtime._waiting import Waiting
 
@@ -20,8 +21,7 @@ class ProtobufForm(NamedTuple):
     decode: Callable[[bytes], Any]
 
 
-@dataclass
-class Part:
+class Part(msgspec.Struct):
     """One HTTP request of a call; calls with much data have several."""
 
     path: str
@@ -40,8 +40,7 @@ class Part:
     result: Any = None
 
 
-@dataclass(eq=False)
-class Operation:
+class Operation(msgspec.Struct, eq=False):
     """A call: what is sent for it, and how its caller is answered.
 
     Args:
@@ -63,14 +62,14 @@ class Operation:
     uses_gradients: bool = False
     save_name: str | None = None
     nonce: str | None = None
-    ambiguous: bool = field(default=False, init=False)
+    ambiguous: bool = False
     """Whether an attempt to send it may have arrived without our learning of it."""
 
-    server_time: float | None = field(default=None, init=False)
+    server_time: float | None = None
     """The server's own clock (epoch seconds) as last heard before the first attempt."""
 
-    answered: bool = field(default=False, init=False)
-    waiting: Waiting | None = field(default=None, init=False)
+    answered: bool = False
+    waiting: Waiting | None = None
     """What it waits for; None before it was queued."""
 
     def observe(self, state: str, reason: str | None) -> None:

@@ -12,8 +12,9 @@ number, and so theirs, may change.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import msgspec
 
 from tinkex.actors._training._operation import Operation, Part
 from tinkex.protocol import Err, Ok, Result, TinkexError
@@ -34,19 +35,18 @@ class Answer(NamedTuple):
     result: Result[Any]
 
 
-@dataclass
-class Sequence:
+class Sequence(msgspec.Struct):
     """The requests of one model. Every method returns the answers that its event brings about, in order."""
 
     next_seq_id: int = 1
-    waiting: deque[Operation] = field(default_factory=deque[Operation])
+    waiting: deque[Operation] = msgspec.field(default_factory=deque[Operation])
     """Those with a part that has no number yet; of the first, others may have."""
 
-    line: deque[Send] = field(default_factory=deque[Send])
+    line: deque[Send] = msgspec.field(default_factory=deque[Send])
     """What has a number and is not accepted yet, in the order of the numbers."""
 
-    accepted: dict[int, Operation] = field(default_factory=dict[int, Operation])
-    held: dict[int, Operation] = field(default_factory=dict[int, Operation])
+    accepted: dict[int, Operation] = msgspec.field(default_factory=dict[int, Operation])
+    held: dict[int, Operation] = msgspec.field(default_factory=dict[int, Operation])
     """Done, and not to be answered before the gradients that they use are known to be sound."""
 
     suspicion: TinkexError | None = None

@@ -1,8 +1,9 @@
 """How a training client is, told to whoever watches it at each change."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.protocol import Ok, Result, TinkexError
@@ -29,8 +30,7 @@ Told = Callable[[Vitals], bool]
 """Called in the client's thread, so be quick; False ends the watch."""
 
 
-@dataclass(frozen=True)
-class WatchVitals:
+class WatchVitals(msgspec.Struct, frozen=True):
     """Tell ``told`` of this client, at once and at each change; the message of a watcher."""
 
     told: Told

@@ -3,7 +3,6 @@
 Servers differ in how they say pending, failed and done; all known forms are read here, in one place.
 """
 
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
@@ -66,8 +65,7 @@ class Pending(NamedTuple):
 Answer = Done | Failed | ResultLost | Pending
 
 
-@dataclass
-class Polling:
+class Polling(msgspec.Struct):
     """The history of one result's polls. Pure: times come in, answers go out.
 
     Args:
@@ -75,8 +73,8 @@ class Polling:
     """
 
     what: str
-    strikes: int = field(default=0, init=False)
-    billing_since: float | None = field(default=None, init=False)
+    strikes: int = 0
+    billing_since: float | None = None
 
     def read(self, attempt: Attempt, now: float, wall: float) -> Answer:
         """Return what the latest ``attempt`` says; ``now`` is monotonic, ``wall`` epoch seconds.

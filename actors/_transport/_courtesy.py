@@ -5,10 +5,11 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from tinkex.actors._runtime._clock import Clock
 from tinkex.actors._runtime._log import log
@@ -36,8 +37,7 @@ class Limits(NamedTuple):
     max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT
 
 
-@dataclass
-class Turn:
+class Turn(msgspec.Struct):
     """One request's way through the courtesy, attempt after attempt.
 
     Args:

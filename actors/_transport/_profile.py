@@ -6,8 +6,9 @@ kind finds out which; the finding is kept for each ``base_url`` of a runtime and
 
 import re
 import weakref
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from tinkex.actors._runtime._runtime import Runtime
 from tinkex.protocol import TinkexError
@@ -39,8 +40,7 @@ _READ_AS_JSON: Final = re.compile(r'"loc":\["body","')
 """A validator that names a field inside the body has read the body."""
 
 
-@dataclass
-class ServerProfile:
+class ServerProfile(msgspec.Struct):
     """What is known of one server. Written on the io loop only, read in any thread; a finding is never taken back."""
 
     takes_json: bool | None = None

@@ -4,8 +4,9 @@ A request is repeated with the same body and number until it is known to be acce
 nothing can be known any more. The rules never guess: a refusal after an attempt that may have run is *unknown*.
 """
 
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 from tinkex.actors._transport._attempt import Attempt, HttpReply, Lost, NotSent
 from tinkex.actors._transport._backoff import retry_after
@@ -60,8 +61,7 @@ class Again(NamedTuple):
 Verdict = Accepted | Refused | Unknown | Exists | Again
 
 
-@dataclass
-class Sending:
+class Sending(msgspec.Struct):
     """The history of one request's attempts. Pure: times come in, verdicts go out.
 
     Args:
@@ -75,11 +75,11 @@ class Sending:
     started: float
     send_timeout: float | None
     save: bool = False
-    ambiguous: bool = field(default=False, init=False)
-    failures: int = field(default=0, init=False)
-    billing_since: float | None = field(default=None, init=False)
-    paused: float = field(default=0.0, init=False)
-    queued: float = field(default=0.0, init=False)
+    ambiguous: bool = False
+    failures: int = 0
+    billing_since: float | None = None
+    paused: float = 0.0
+    queued: float = 0.0
     """Seconds that it waited for its turn among our own requests; they do not count against ``send_timeout``."""
 
     def deadline(self, now: float) -> float | None:
