@@ -1,7 +1,9 @@
 """Can a loss be computed from this data? Decided here, before anything is sent."""
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
+
+import msgspec
 
 from tinkex.protocol._blocks import blocks, joined
 from tinkex.protocol._checks import check_text, is_finite_number, shown
@@ -13,7 +15,7 @@ MAX_TOKEN: Final = 2**31 - 1
 """The wire's binary form carries tokens in 32 bits."""
 
 
-class _Inputs(NamedTuple):
+class _Inputs(msgspec.Struct, frozen=True):
     required: tuple[str, ...]
     optional: tuple[str, ...]
 

@@ -3,7 +3,6 @@
 import math
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -32,7 +31,7 @@ class ResumeVerdict(msgspec.Struct, frozen=True):
     """By one made from the checkpoint's weights alone."""
 
 
-class Measured(NamedTuple):
+class Measured(msgspec.Struct, frozen=True):
     """What one update showed of the weights that it began with."""
 
     loss: float

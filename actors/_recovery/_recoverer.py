@@ -4,8 +4,9 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
+import msgspec
 import pykka
 
 from tinkex.actors._genserver._client import ClientActor, await_timeout
@@ -46,7 +47,7 @@ from tinkex.protocol._recovery import LATEST
 from tinkex.protocol.replies import LoadedState, OperationStatus
 
 
-class Watch(NamedTuple):
+class Watch(msgspec.Struct, frozen=True):
     """Watch this client from now on; told by the service client."""
 
     client: GenRef[Any]
@@ -58,7 +59,7 @@ class Board:
     operations: tuple[OperationStatus, ...] = ()
 
 
-class Callbacks(NamedTuple):
+class Callbacks(msgspec.Struct, frozen=True):
     """Whom the user wants to be told."""
 
     recovered: Callable[[Recovered], Any] | None = None

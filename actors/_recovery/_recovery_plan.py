@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Collection, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+import msgspec
 
 from tinkex.actors._training._proof import epoch_seconds
 from tinkex.actors._training._vitals import Vitals
@@ -27,17 +29,17 @@ _BROKEN_AFTER: Final = 2
 """Failed loads after which a checkpoint counts as broken, though the server called them failures of its own."""
 
 
-class Again(NamedTuple):
+class Again(msgspec.Struct, frozen=True):
     """Try once more in ``seconds``."""
 
     seconds: float
 
 
-class Older(NamedTuple):
+class Older(msgspec.Struct, frozen=True):
     """Go on at once with the next older checkpoint, as a part of the same attempt."""
 
 
-class GiveUp(NamedTuple):
+class GiveUp(msgspec.Struct, frozen=True):
     """Leave the client as it is."""
 
 

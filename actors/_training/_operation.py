@@ -1,7 +1,7 @@
 """One call of a training client on its way: pure data."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -10,7 +10,7 @@ from tinkex.actors._runtime._waiting import Waiting
 PartState = Literal["unsent", "sending", "accepted", "done"]
 
 
-class ProtobufForm(NamedTuple):
+class ProtobufForm(msgspec.Struct, frozen=True):
     """The same request for servers that do not take it in JSON; its functions import protobuf when they are called."""
 
     pays: bool

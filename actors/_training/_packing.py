@@ -1,7 +1,9 @@
 """Large bodies for a server far away, packed where it takes that."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from tinkex.actors._leases._acquire import SDK_VERSION
 from tinkex.actors._transport import HttpReply, Transport
@@ -14,7 +16,7 @@ _PLAIN: Final[Mapping[str, str]] = {}
 _ZSTD: Final[Mapping[str, str]] = {"content-encoding": "zstd"}
 
 
-class Packed(NamedTuple):
+class Packed(msgspec.Struct, frozen=True):
     """A body as it is sent, and the headers that say so."""
 
     body: bytes

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from tinkex.actors._training._heap import expect_large
 from tinkex.actors._training._operation import Part, ProtobufForm
@@ -36,7 +38,7 @@ _WANTS_PROTOBUF: Final[Mapping[str, str]] = {"accept": PROTOBUF}
 _TAKES_BOTH: Final[Mapping[str, str]] = {"accept": f"{PROTOBUF}, application/json"}
 
 
-class _Form(NamedTuple):
+class _Form(msgspec.Struct, frozen=True):
     """One of the ways to write a pass."""
 
     name: PassForm

@@ -7,7 +7,9 @@ Three steps are tried first: the checkpoint was asked about already, so ``create
 
 import contextlib
 from collections.abc import Generator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from tinkex.actors._leases._acquire import UNLOAD_SECONDS, open_model, session_gone, unload
 from tinkex.actors._leases._lease import Lease
@@ -20,7 +22,7 @@ from tinkex.protocol import TinkexError, wire
 _LOST: Final = frozenset({404, 410})
 
 
-class Source(NamedTuple):
+class Source(msgspec.Struct, frozen=True):
     """What is loaded, and how."""
 
     path: str
@@ -33,7 +35,7 @@ class Source(NamedTuple):
         return f"Source({self.path!r}, optimizer={self.optimizer!r}, base_model={self.base_model!r})"
 
 
-class Restored(NamedTuple):
+class Restored(msgspec.Struct, frozen=True):
     """A model with a checkpoint in it."""
 
     model_id: str

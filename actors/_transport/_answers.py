@@ -3,7 +3,7 @@
 Servers differ in how they say pending, failed and done; all known forms are read here, in one place.
 """
 
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -31,26 +31,26 @@ _FAILURE_STATUSES: Final = frozenset({400, 409, 422})
 _FAILED: Final = frozenset({"failed", "error", "cancelled"})
 
 
-class Done(NamedTuple):
+class Done(msgspec.Struct, frozen=True):
     """The final result: bytes of the result object itself, in ``form``."""
 
     body: bytes
     form: PassForm = "json"
 
 
-class Failed(NamedTuple):
+class Failed(msgspec.Struct, frozen=True):
     """The server ran the request and says that it failed."""
 
     error: TinkexError
 
 
-class ResultLost(NamedTuple):
+class ResultLost(msgspec.Struct, frozen=True):
     """The result can never be had: whether the request ran is unknown."""
 
     error: TinkexError
 
 
-class Pending(NamedTuple):
+class Pending(msgspec.Struct, frozen=True):
     """Not done yet; ``delay`` asks for a pause before the next poll, None leaves it to the back-off.
 
     ``answered`` tells a server that answered (a long poll that ended) from one that did not.

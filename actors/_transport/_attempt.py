@@ -1,10 +1,11 @@
 """What came of one HTTP exchange: it is all that the rules for repeats know of the network."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 
-class HttpReply(NamedTuple):
+class HttpReply(msgspec.Struct, frozen=True):
     """A complete answer of the server."""
 
     status: int
@@ -14,13 +15,13 @@ class HttpReply(NamedTuple):
     body: bytes
 
 
-class NotSent(NamedTuple):
+class NotSent(msgspec.Struct, frozen=True):
     """The attempt failed before a byte was written: the server cannot have seen it."""
 
     cause: str
 
 
-class Lost(NamedTuple):
+class Lost(msgspec.Struct, frozen=True):
     """The attempt was written, in part or whole, and no answer came: it may have run."""
 
     cause: str

@@ -6,7 +6,9 @@ neither a seeded jitter nor a half-open state that lets exactly one request thro
 
 import random
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+import msgspec
 
 Phase = Literal["closed", "open", "half_open"]
 
@@ -24,7 +26,7 @@ PATIENCE_SECONDS: Final = 1.0
 """How long a half-open circuit is kept for requests that are answered at once, before a long poll may try it."""
 
 
-class Permit(NamedTuple):
+class Permit(msgspec.Struct, frozen=True):
     """What a request was let through with; its outcome is told with it."""
 
     number: int

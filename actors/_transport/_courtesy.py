@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from math import inf
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -30,7 +30,7 @@ MAX_POLLS: Final = 512
 """Polls that are open at once. They have places of their own: a server may hold each for most of a minute."""
 
 
-class Limits(NamedTuple):
+class Limits(msgspec.Struct, frozen=True):
     """What one client wants to have on its way at most."""
 
     max_in_flight: int = MAX_IN_FLIGHT

@@ -4,7 +4,7 @@ A request is repeated with the same body and number until it is known to be acce
 nothing can be known any more. The rules never guess: a refusal after an attempt that may have run is *unknown*.
 """
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -21,7 +21,7 @@ _CLIENT_ERRORS = range(400, 500)
 WaitState = Literal["backing_off", "paused_billing", "paused_rate_limit", "paused_capacity", "queued", "circuit_open"]
 
 
-class Accepted(NamedTuple):
+class Accepted(msgspec.Struct, frozen=True):
     """The server took the request; ``body`` is its answer.
 
     ``ambiguous`` says that an earlier attempt may have been taken too: the server then answers for both.
@@ -31,25 +31,25 @@ class Accepted(NamedTuple):
     ambiguous: bool
 
 
-class Refused(NamedTuple):
+class Refused(msgspec.Struct, frozen=True):
     """No attempt ran: the number of the request may be used again."""
 
     error: TinkexError
 
 
-class Unknown(NamedTuple):
+class Unknown(msgspec.Struct, frozen=True):
     """An attempt may have run and none was accepted."""
 
     error: TinkexError
 
 
-class Exists(NamedTuple):
+class Exists(msgspec.Struct, frozen=True):
     """A save was told that its name is taken, after an attempt that may have been the one that took it."""
 
     error: TinkexError
 
 
-class Again(NamedTuple):
+class Again(msgspec.Struct, frozen=True):
     """Repeat the same request; ``delay`` is None where the jittered back-off applies."""
 
     delay: float | None

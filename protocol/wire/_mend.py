@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from math import inf, nan
 from types import NoneType
-from typing import Any, Final, NamedTuple, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 
@@ -18,7 +18,7 @@ METRICS: Final = "metrics"
 """The one field of plain numbers that need not be finite."""
 
 
-class _Field(NamedTuple):
+class _Field(msgspec.Struct, frozen=True):
     name: str
     drops_null: bool
     inner: type[msgspec.Struct] | None
