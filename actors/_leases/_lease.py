@@ -4,11 +4,10 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from tinkex.actors._leases._ledger import Ledger
 from tinkex.actors._leases._ledger_records import (
     ModelIntended,
     ModelOpened,
@@ -19,6 +18,9 @@ from tinkex.actors._leases._ledger_records import (
 from tinkex.actors._leases._session import Session
 from tinkex.protocol import LoraConfig
 from tinkex.protocol.replies import LeaseReport
+
+if TYPE_CHECKING:
+    from tinkex.actors._leases._ledger import Ledger
 
 LeaseState = Literal["intent", "owned", "releasing", "expiring", "released"]
 
@@ -90,7 +92,7 @@ class LeaseBook:
         ledger: where all of it is written down before anything is sent; None keeps it in memory alone.
     """
 
-    def __init__(self, ledger: Ledger | None = None) -> None:
+    def __init__(self, ledger: "Ledger | None" = None) -> None:
         """Open an empty book."""
         self._ledger = ledger
         self._lock = threading.Lock()

@@ -1,12 +1,14 @@
 """What one service client holds, on the server and in its state folder, and what others have left there."""
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinkex.actors._leases._lease import LeaseBook
-from tinkex.actors._leases._ledger import Ledger, open_ledger
-from tinkex.actors._leases._predecessors import Estate, inherit
 from tinkex.actors._runtime._clock import Clock
 from tinkex.protocol.replies import LeaseReport
+
+if TYPE_CHECKING:
+    from tinkex.actors._leases._ledger import Ledger
+    from tinkex.actors._leases._predecessors import Estate
 
 
 class Leases:
@@ -27,26 +29,33 @@ class Leases:
         self._base_url = base_url
         self._clock = clock
         self._ledger: Ledger | None = None
-        self._estate = Estate()
+        self._estate: Estate | None = None
         if state_dir is not None:
+            from tinkex.actors._leases._ledger import open_ledger  # noqa: PLC0415 - for those who have a folder
+
             self._ledger = open_ledger(state_dir, base_url, clock.time)
         self.book = LeaseBook(self._ledger)
 
     def inherit(self) -> None:
         """Take over what processes that are gone have left for this server: a reaper that starts now releases it."""
         if self._state_dir is not None:
-            folder = Path(self._state_dir)
-            self._estate = inherit(folder, self.book, self._base_url, self._clock.time)
+            from pathlib import Path  # noqa: PLC0415 - as above
+
+            from tinkex.actors._leases._predecessors import inherit  # noqa: PLC0415 - as above
+
+            self._estate = inherit(Path(self._state_dir), self.book, self._base_url, self._clock.time)
             for lease in self._estate.leases:
                 self.book.inherit(lease)
 
     def leaks(self) -> list[LeaseReport]:
         """Return what ``Leaks()`` says: what nobody owns and is not released, here or by those that are gone."""
         ours = [lease.report() for lease in self.book.leaks(self._clock.time())]
-        return [*ours, *(report for left in self._estate.left if left.path.exists() for report in left.reports)]
+        others = [] if self._estate is None else [left for left in self._estate.left if left.path.exists()]
+        return [*ours, *(report for left in others for report in left.reports)]
 
     def end(self) -> None:
         """Let go of the ledgers: what they still hold, the next start with this folder releases. Any thread."""
-        for ledger in (self._ledger, *self._estate.ledgers):
-            if ledger is not None:
-                ledger.end()
+        if self._ledger is not None:
+            self._ledger.end()
+        for ledger in self._estate.ledgers if self._estate is not None else ():
+            ledger.end()

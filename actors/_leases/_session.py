@@ -5,12 +5,15 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinkex.actors._leases._ledger import Ledger
 from tinkex.actors._leases._ledger_records import SessionOpened
 from tinkex.protocol import TinkexError
+
+if TYPE_CHECKING:
+    from tinkex.actors._leases._ledger import Ledger
 
 Told = Callable[[TinkexError], object]
 
@@ -75,7 +78,7 @@ class Session(msgspec.Struct, eq=False):
     loss: Loss = msgspec.field(default_factory=Loss)
     """That the server ended it before we did."""
 
-    ledger: Ledger | None = None
+    ledger: "Ledger | None" = None
     """Where it is written down; None where nothing is."""
 
     expires: float | None = None

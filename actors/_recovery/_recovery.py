@@ -1,42 +1,57 @@
 """A service client's side of recovery: keeps a recoverer alive and tells it of the clients."""
 
 import contextlib
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pykka
 
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
-from tinkex.actors._recovery._recoverer import Board, Callbacks, Recoverer, Watch
 from tinkex.actors._runtime._log import log
 from tinkex.actors._transport import Transport
-from tinkex.protocol import ChildSpec, Ok, RecoveryPolicy, Result, messages
+from tinkex.protocol import ChildSpec, Ok, Recovered, RecoveryFailed, RecoveryPolicy, Result, messages
 from tinkex.protocol.replies import OperationStatus
+
+if TYPE_CHECKING:
+    from tinkex.actors._recovery._recoverer import Board
 
 RESTART_SECONDS: Final = 1.0
 """Before a recoverer that ended is replaced: what ended it may do so again."""
 
 
 class Recovery:
-    """The recoverer of one service client, where it has a policy; else nothing. Used in its actor's thread only."""
+    """The recoverer of one service client, where it has a policy; else nothing. Used in its actor's thread only.
+
+    Args:
+        actor: the service client.
+        transport: its way to the server.
+        policy: None recovers nothing, and does not even load what would.
+        supervisor: of the recoverer.
+        on_recovery: told by the recoverer of a run that goes on; None tells nobody.
+        on_failure: told of a run that was given up.
+    """
 
     def __init__(
         self,
         actor: ClientActor[Any],
         transport: Transport,
         policy: RecoveryPolicy | None,
-        callbacks: Callbacks,
         supervisor: GenRef[Any],
+        *,
+        on_recovery: Callable[[Recovered], Any] | None,
+        on_failure: Callable[[RecoveryFailed], Any] | None,
     ) -> None:
         """Start the recoverer under ``supervisor``."""
         self._actor = actor
         self._transport = transport
         self._policy = policy
-        self._callbacks = callbacks
         self._supervisor = supervisor
+        self._on_recovery = on_recovery
+        self._on_failure = on_failure
         self._child_id = f"recoverer-{actor.actor_urn}"
-        self._board = Board()
+        self._board: Board | None = None
         self._recoverer: GenRef[Any] | None = None
         self._clients: dict[str, GenRef[Any]] = {}
         self._stopping = policy is None
@@ -49,7 +64,7 @@ class Recovery:
 
     def status(self) -> list[OperationStatus]:
         """Return what ``Status()`` says about recoveries under way."""
-        return list(self._board.operations)
+        return [] if self._board is None else list(self._board.operations)
 
     def watch(self, client: GenRef[Any]) -> None:
         """Have ``client`` watched from now until it ends."""
@@ -72,7 +87,14 @@ class Recovery:
     def _start(self) -> None:
         if self._policy is None or self._stopping:
             return
-        args = (self._transport, self._policy, self._callbacks, self._board)
+        from tinkex.actors._recovery._recoverer import (  # noqa: PLC0415 - for those who have a policy
+            Board,
+            Callbacks,
+            Recoverer,
+        )
+
+        self._board = self._board or Board()
+        args = (self._transport, self._policy, Callbacks(self._on_recovery, self._on_failure), self._board)
         spec = ChildSpec(self._child_id, Recoverer, args=args, restart="temporary")
         started = self._supervisor.ask(messages.StartChild(spec), block=False)
         self._actor.run_when("recoverer started", started, self._started)
@@ -96,5 +118,7 @@ class Recovery:
 
     def _tell(self, client: GenRef[Any]) -> None:
         if self._recoverer is not None:
+            from tinkex.actors._recovery._recoverer import Watch  # noqa: PLC0415 - as above
+
             with contextlib.suppress(pykka.ActorDeadError):  # then another is started, and told
                 self._recoverer.tell(Watch(client))

@@ -3,7 +3,6 @@
 from typing import Any, Final, cast
 
 from tinkex.actors._leases._acquire import end_session
-from tinkex.actors._recovery._recovery_calls import training_run
 from tinkex.actors._transport import Transport
 from tinkex.protocol import TinkerPath, wire
 from tinkex.protocol.replies import (
@@ -44,6 +43,8 @@ def _build(told: object) -> dict[str, str] | None:
 
 async def get_training_run(transport: Transport, run_id: str) -> TrainingRunInfo:
     """Ask how a training run is."""
+    from tinkex.actors._recovery._recovery_calls import training_run  # noqa: PLC0415 - a rare question
+
     run = await training_run(transport, run_id)
     last = run.last_checkpoint
     return TrainingRunInfo(

@@ -16,7 +16,6 @@ from tinkex.actors._leases._keeper import Keeper
 from tinkex.actors._leases._leases import Leases
 from tinkex.actors._leases._reaper import Reap, Reaper
 from tinkex.actors._leases._release import Releaser
-from tinkex.actors._recovery._recoverer import Callbacks
 from tinkex.actors._recovery._recovery import Recovery
 from tinkex.actors._runtime._log import log
 from tinkex.actors._service._announcer import Announcer
@@ -125,8 +124,14 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         announcer = Announcer(self.runtime, "on_queue_state_change", self._settings.on_queue_state_change)
         keeper = Keeper(self._book, self._release, announcer.tell, self._settings.tags, self._settings.user_metadata)
         self._creations = Creations(self, self._transport, self._settings, self._book, keeper, supervisor, self._log)
-        callbacks = Callbacks(self._settings.on_recovery, self._settings.on_failure)
-        self._recovery = Recovery(self, self._transport, self._settings.recovery, callbacks, supervisor)
+        self._recovery = Recovery(
+            self,
+            self._transport,
+            self._settings.recovery,
+            supervisor,
+            on_recovery=self._settings.on_recovery,
+            on_failure=self._settings.on_failure,
+        )
         self._creations.created = self._recovery.watch
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.

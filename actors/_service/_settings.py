@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
@@ -207,6 +206,8 @@ def _resolve_folder(option: str | os.PathLike[str] | None, variable: str | None)
     given = variable if option is None else os.fspath(option)
     if not given:
         return None
+    from pathlib import Path  # noqa: PLC0415 - for those who have a folder
+
     try:
         path = Path(given).expanduser().absolute()
     except (RuntimeError, TypeError) as error:
