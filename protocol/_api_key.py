@@ -1,6 +1,5 @@
 """A credential that never prints."""
 
-import hmac
 from typing import Any, Final, NoReturn, Self
 
 from tinkex.protocol._errors import validation
@@ -42,6 +41,8 @@ class ApiKey:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ApiKey):
             return NotImplemented
+        import hmac  # noqa: PLC0415 - slow to import, and most programs have one key
+
         return hmac.compare_digest(self.reveal(), other.reveal())
 
     def __hash__(self) -> int:

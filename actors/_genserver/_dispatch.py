@@ -57,13 +57,14 @@ def exposed(member: F) -> F:
 
 def handlers_of(cls: type) -> dict[type, Handler]:
     """Collect the handlers of a class; nearer classes override farther ones, by message and by method name."""
-    handlers: dict[type, Handler] = {}
-    for name, method in _members(cls).items():
-        for base in reversed(cls.__mro__):
-            handled = cast("tuple[type, ...]", getattr(base.__dict__.get(name), _HANDLES, ()))
-            for kind in handled:
-                handlers[kind] = method
-    return handlers
+    handled: dict[str, list[type]] = {}
+    for base in reversed(cls.__mro__):
+        for name, member in base.__dict__.items():
+            if kinds := cast("tuple[type, ...]", getattr(member, _HANDLES, ())):
+                handled.setdefault(name, []).extend(kinds)
+    members = _members(cls)
+    ordered = ((name, member) for name, member in members.items() if name in handled)
+    return {kind: member for name, member in ordered for kind in handled[name]}
 
 
 def exposed_of(cls: type, own: frozenset[str]) -> frozenset[str] | None:

@@ -6,7 +6,6 @@ neither a seed nor a virtual clock reaches them.
 
 import random
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 BASE_SECONDS: Final = 0.5
@@ -57,6 +56,18 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return min(max(seconds, 0.0), LONGEST_HINT_SECONDS)
 
 
+def epoch_of(date: str) -> float:
+    """Return the epoch seconds of an HTTP date.
+
+    Raises:
+        ValueError: it is none, or one that no clock shows.
+        OverflowError: the same.
+    """
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import, and no part of connecting
+
+    return parsedate_to_datetime(date).timestamp()
+
+
 def _milliseconds(text: str | None) -> float | None:
     value = _number(text)
     return None if value is None else value / 1000.0
@@ -67,7 +78,7 @@ def _seconds(text: str | None, now: float) -> float | None:
     if value is not None or text is None:
         return value
     try:
-        return parsedate_to_datetime(text).timestamp() - now
+        return epoch_of(text) - now
     except (ValueError, OverflowError):
         return None
 

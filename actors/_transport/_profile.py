@@ -24,19 +24,15 @@ Route = Literal["unload_model", "finish_session"]
 
 _NO_ROUTE: Final = frozenset({405, 501})
 _WRONG_FORM: Final = frozenset({405, 422, 501})
-_NO_SUCH_ROUTE: Final = re.compile(
-    r"\W*(?:404\W*)?(?:(?:page|route|path|url|endpoint)\W+)?not found\W*"
-    r"|\W*(?:no such|unknown|no) (?:page|route|path|url|endpoint)\b.*",
-    re.IGNORECASE | re.DOTALL,
+_NO_SUCH_ROUTE: Final = (
+    r"(?is)\W*(?:404\W*)?(?:(?:page|route|path|url|endpoint)\W+)?not found\W*"
+    r"|\W*(?:no such|unknown|no) (?:page|route|path|url|endpoint)\b.*"
 )
-_ABOUT_FORMAT: Final = re.compile(
-    r"protobuf|\bproto\b|content.?type|media.?type|\bpars(?:e|ing)\b|decod|deseriali[sz]", re.IGNORECASE
+_ABOUT_FORMAT: Final = r"(?i)protobuf|\bproto\b|content.?type|media.?type|\bpars(?:e|ing)\b|decod|deseriali[sz]"
+_ABOUT_FORM: Final = (
+    r"(?i)model_id|seq_id|session_id|\bfields?\b|\bform\b|permitted|required|unexpected|unsupported|not supported"
 )
-_ABOUT_FORM: Final = re.compile(
-    r"model_id|seq_id|session_id|\bfields?\b|\bform\b|permitted|required|unexpected|unsupported|not supported",
-    re.IGNORECASE,
-)
-_READ_AS_JSON: Final = re.compile(r'"loc":\["body","')
+_READ_AS_JSON: Final = '"loc":["body","'
 """A validator that names a field inside the body has read the body."""
 
 
@@ -115,7 +111,7 @@ class ServerProfile(msgspec.Struct):
         said = error.data.get("said")
         if error.data.get("outcome") != "not_sent" or said is None:
             return False
-        return error.status in _WRONG_FORM or (error.status == 400 and _ABOUT_FORM.search(said) is not None)
+        return error.status in _WRONG_FORM or (error.status == 400 and re.search(_ABOUT_FORM, said) is not None)
 
     def lacks(self, route: Route) -> bool:
         """Whether the server was found not to have ``route``: it is not asked again."""
@@ -138,15 +134,15 @@ def is_missing_route(error: TinkexError) -> bool:
     if error.status in _NO_ROUTE:
         return True
     said = error.data.get("said")
-    return error.status == 404 and (said is None or _NO_SUCH_ROUTE.fullmatch(said) is not None)
+    return error.status == 404 and (said is None or re.fullmatch(_NO_SUCH_ROUTE, said) is not None)
 
 
 def is_wrong_format(error: TinkexError) -> bool:
     """Whether ``error`` says that the server could not read a JSON body, rather than that it disliked its content."""
     said = str(error.data.get("said", ""))
     if error.status == 422:
-        return _READ_AS_JSON.search(said) is None
-    return error.status == 415 or (error.status == 400 and _ABOUT_FORMAT.search(said) is not None)
+        return _READ_AS_JSON not in said
+    return error.status == 415 or (error.status == 400 and re.search(_ABOUT_FORMAT, said) is not None)
 
 
 _profiles: "weakref.WeakKeyDictionary[Runtime, dict[str, ServerProfile]]" = weakref.WeakKeyDictionary()

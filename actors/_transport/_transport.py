@@ -3,7 +3,6 @@
 import copy
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from email.utils import parsedate_to_datetime
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -15,7 +14,7 @@ from tinkex.actors._runtime._log import debugging, log
 from tinkex.actors._runtime._waiting import PAUSES, tell
 from tinkex.actors._transport._answers import Done, Failed, Pending, Polling, ResultLost, read_inline
 from tinkex.actors._transport._attempt import Attempt, HttpReply
-from tinkex.actors._transport._backoff import full_jitter, poll_pause
+from tinkex.actors._transport._backoff import epoch_of, full_jitter, poll_pause
 from tinkex.actors._transport._courtesy import Courtesy, Lane, Observe, Turn
 from tinkex.actors._transport._departure import Departure
 from tinkex.actors._transport._faults import not_in_time
@@ -253,7 +252,7 @@ class Transport:
             return
         self._http.date = date
         try:
-            self._http.server_time = parsedate_to_datetime(date).timestamp()
+            self._http.server_time = epoch_of(date)
         except (ValueError, OverflowError):
             return
 
