@@ -212,7 +212,7 @@ class Pipeline:
     def _begun(self, send: Send, post: Post) -> Coroutine[Any, Any, Verdict]:
         """On the io loop: it is its turn."""
         operation = send.operation
-        if operation.server_time is None:
+        if operation.save_name is not None and operation.server_time is None:
             operation.server_time = self._transport.server_time
         operation.observe("sending", None)
         if debugging():

@@ -78,8 +78,11 @@ class Transport:
 
     @property
     def server_time(self) -> float | None:
-        """The latest ``Date`` that this server sent, in epoch seconds."""
-        return self._http.server_time
+        """The latest ``Date`` that this server sent, in epoch seconds; None where it sent none that can be read."""
+        try:
+            return epoch_of(self._http.date) if self._http.date is not None else None
+        except (ValueError, OverflowError):
+            return None
 
     @property
     def local(self) -> bool:
@@ -244,17 +247,8 @@ class Transport:
             outcome: Any = attempt.status if isinstance(attempt, HttpReply) else attempt.cause
             self._log.debug("http", path=path, outcome=outcome, seconds=self._clock.monotonic() - begun)
         if isinstance(attempt, HttpReply):
-            self._note_time(attempt.headers.get("date"))
+            self._http.date = attempt.headers.get("date", self._http.date)
         return attempt
-
-    def _note_time(self, date: str | None) -> None:
-        if date is None or date == self._http.date:  # it changes once a second
-            return
-        self._http.date = date
-        try:
-            self._http.server_time = epoch_of(date)
-        except (ValueError, OverflowError):
-            return
 
 
 def _lane_of(what: str, otherwise: Lane) -> Lane:
