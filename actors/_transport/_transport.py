@@ -194,12 +194,16 @@ class Transport:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         """Like ``call``, for answers whose content does not matter; returns the raw body."""
-        turn = Turn(self._lane(_lane_of(what, "question")), tell, "running", len(body or b""))
         exchange = partial(self._http.exchange, method, path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
-        verdict = await self._settle(path, exchange, turn, what=what, save=False)
-        if isinstance(verdict, Accepted):
-            return verdict.body
-        raise verdict.error
+        return await self._command(path, exchange, len(body or b""), what)
+
+    async def give_back(self, path: str, body: bytes, *, what: str) -> bytes:
+        """Like ``command`` with ``POST``, for what ends a lease: it goes the way of the sends that made the lease.
+
+        So the end of a program, which has a deadline, does not begin with loading another way to a server.
+        """
+        exchange = partial(self._http.post, path, body, read_seconds=SEND_READ_SECONDS)
+        return await self._command(path, exchange, len(body), what)
 
     async def beat(self, path: str, body: bytes, *, read_seconds: float) -> Attempt:
         """Post once, with no repeat: for heartbeats, whose next beat is the repeat."""
@@ -211,6 +215,13 @@ class Transport:
     async def close(self) -> None:
         """Close the connections once nothing is under way; a later request opens and closes its own."""
         await self._http.close()
+
+    async def _command(self, path: str, exchange: Exchange, size: int, what: str) -> bytes:
+        turn = Turn(self._lane(_lane_of(what, "question")), tell, "running", size)
+        verdict = await self._settle(path, exchange, turn, what=what, save=False)
+        if isinstance(verdict, Accepted):
+            return verdict.body
+        raise verdict.error
 
     async def _settle(
         self,

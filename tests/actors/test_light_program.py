@@ -45,3 +45,7 @@ def loaded(when: str) -> set[str]:
 def test_one_step_loads_nothing_heavy() -> None:
     assert "tinkex.actors._training._training_client" in (names := loaded("stepped"))
     assert names & HEAVY == set()
+
+
+def test_an_ordered_end_loads_nothing_heavy_either() -> None:
+    assert loaded("ended") & HEAVY == set()
