@@ -26,8 +26,12 @@ class WrongError(Exception):
 
 
 def environment(side: str) -> dict[str, str]:
-    """Return the variables for a process of ``side``: nothing of the user's that a client would read."""
+    """Return the variables for a process of ``side``: nothing of the user's that a client would read.
+
+    Bytecode is kept, whatever this machine's habit: packages that pip installs have it, and so both sides do.
+    """
     found = {name: value for name, value in os.environ.items() if not name.startswith(("TINKER_", "TINKEX_"))}
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
     own = found.pop("PYTHONPATH", "")
     paths = [str(BENCH)] if side == "sdk" else [str(BENCH), *own.split(os.pathsep)]
     return {**found, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "NO_PROXY": "127.0.0.1"}

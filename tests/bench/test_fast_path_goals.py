@@ -8,6 +8,7 @@ import pytest
 
 from fast_path import page
 from fast_path.goals import Goal, of_stub, rows_of
+from fast_path.processes import environment
 from fast_path.scale_page import growth, tables
 from fast_path.scenarios import scenario
 from fast_path.values import Answers, logprobs_of, loss_of, norm_of
@@ -146,3 +147,15 @@ def test_clients_at_scale_are_compared_from_the_fewest_to_the_most() -> None:
     told = {row[0]: row[-1] for row in growth(found)}
     assert "MISSED (3.00x)" in told["CPU of an operation beside 99 idle clients"]
     assert "met (1.00x)" in told["memory of a client, of 100"]
+
+
+@pytest.mark.parametrize("side", ["sdk", "ours", "floor", "stub"])
+def test_each_side_keeps_its_bytecode_and_none_reads_the_users_variables(
+    side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("TINKER_API_KEY", "tml-mine")
+    monkeypatch.setenv("TINKEX_STATE_DIR", "/mine")
+    found = environment(side)
+    assert not {"PYTHONDONTWRITEBYTECODE", "TINKER_API_KEY", "TINKEX_STATE_DIR"} & found.keys()
+    assert found["NO_PROXY"] == "127.0.0.1"
