@@ -30,11 +30,12 @@ demo: install ## Train, save, resume bit for bit, and see a failed resume leave 
 	@mkdir -p out
 	$(BIN)/tinkex demo --plot out/loss.png
 
-test: install $(SDKS_READY) ## Run the tests, official SDKs among them, with the coverage gate
+test: install $(SDKS_READY) ## Run the tests, official SDKs among them, with the coverage gate; then those of both lanes
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(MAKE) lanes
 
 lanes: install ## Run the tests of behaviour through the other lane: httpx for sockets, sockets for httpx
 	$(BIN)/python -m pytest -q --other-lane -n $(JOBS) --dist worksteal tests/actors tests/faults tests/trainer

@@ -50,9 +50,6 @@ class Http:
         self.date: str | None = None
         """The latest ``Date`` that the server sent, as it was written."""
 
-        self.server_time: float | None = None
-        """The same, in epoch seconds."""
-
     async def exchange(
         self,
         method: str,

@@ -326,11 +326,10 @@ class Histories(RuleBasedStateMachine):
         assert set(known) | set(self.answers) == set(range(1, self.made + 1))
 
     def teardown(self) -> None:
-        while self.line or (send := self.sequence.take()) is not None:
-            if not self.line:
-                assert send is not None
-                self.line.append(send)
+        self.send()
+        while self.line:
             self.accept()
+            self.send()
         for operation, part in self.accepted:
             if not operation.answered:
                 self.note(self.sequence.finish(operation, part, "value"))

@@ -5,6 +5,7 @@ from mutants.protection import Protection
 LANES = "tests/actors/test_lanes.py"
 POOL = "tests/actors/test_fast_lane.py"
 ANSWERS = "tests/actors/test_httpx_answers.py"
+AHEAD = "tests/actors/test_written_ahead.py"
 FORMS = "tests/actors/test_pass_forms.py"
 
 WAYS = (
@@ -84,5 +85,54 @@ WAYS = (
         '    observe("running", None)\n    accepted(sent, request_id)\n',
         "    accepted(sent, request_id)\n",
         ("tests/actors/test_status.py", "-k", "waits_for"),
+    ),
+    Protection(
+        "what is written ahead is called back before numbers are in question",
+        "actors/_training/_pipeline.py",
+        "        self._recall()\n        self._land()\n",
+        "        self._land()\n",
+        (AHEAD, "-k", "refused or unknown"),
+    ),
+    Protection(
+        "what a caller calls back of it never begins",
+        "actors/_training/_pipeline.py",
+        "        if any(flight.send.operation is operation for flight in self._line):\n            self._recall()\n",
+        "",
+        (AHEAD, "-k", "cancels"),
+    ),
+    Protection(
+        "behind a failed pass nothing begins",
+        "actors/_training/_passes.py",
+        "        failed()\n",
+        "        pass\n",
+        (AHEAD, "-k", "failed_pass"),
+    ),
+    Protection(
+        "a late acceptance of what was given up begins nothing",
+        "actors/_training/_runway.py",
+        "        if self._flying is None or self._flying.send is not send:",
+        "        if False:",
+        ("tests/actors/test_runway.py",),
+    ),
+    Protection(
+        "a piece of a large body waits until the one before is out of the transport's hands",
+        "actors/_transport/_connection.py",
+        "            while self._paused and not answer.done():",
+        "            while False and not answer.done():",
+        ("tests/actors/test_lanes.py", "-k", "large_body"),
+    ),
+    Protection(
+        "an answered call frees its data",
+        "actors/_training/_queue_watch.py",
+        "            waiting.hush()\n",
+        "",
+        ("tests/actors/test_answered_is_free.py",),
+    ),
+    Protection(
+        "a transport is not closed under another lane's exchange",
+        "actors/_transport/_lent_transport.py",
+        "        if self._open:\n            return None\n",
+        "",
+        ("tests/actors/test_http_close.py", "-k", "share"),
     ),
 )
