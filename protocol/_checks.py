@@ -38,9 +38,6 @@ def check_number(
     field: str, value: object, low: float | None = None, *, above: float | None = None, below: float | None = None
 ) -> TinkexError | None:
     """Accept a finite int or float of at least ``low``, more than ``above`` and less than ``below``."""
-    bounds = [f" of at least {low}"] if low is not None else []
-    bounds += [f" above {above}"] if above is not None else []
-    bounds += [f" below {below}"] if below is not None else []
     if (
         is_finite_number(value)
         and (low is None or value >= low)
@@ -48,6 +45,9 @@ def check_number(
         and (below is None or value < below)
     ):
         return None
+    bounds = [f" of at least {low}"] if low is not None else []
+    bounds += [f" above {above}"] if above is not None else []
+    bounds += [f" below {below}"] if below is not None else []
     return validation(f"{field} must be a finite number{' and'.join(bounds)}, not {shown(value)}", field=field)
 
 

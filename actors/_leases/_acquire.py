@@ -215,7 +215,7 @@ async def _step(transport: Transport, path: str, body: bytes, route: Route) -> b
     if transport.profile.lacks(route):
         return None
     try:
-        raw = await transport.give_back(path, body, what=route)
+        raw = await transport.post(path, body, what=route)
     except TinkexError as error:
         if error.status in _CANNOT:
             transport.profile.note_route(route, error)

@@ -8,7 +8,8 @@ from tinkex.protocol.replies import CheckpointInfo
 async def get_checkpoint_info(transport: Transport, path: str) -> CheckpointInfo:
     """Ask what the checkpoint at ``path`` was made from."""
     body = wire.encode(wire.WeightsInfoRequest(tinker_path=path))
-    reply = await transport.call("POST", "/api/v1/weights_info", body, wire.WeightsInfoReply, what="weights_info")
+    told = await transport.post("/api/v1/weights_info", body, what="weights_info")
+    reply = wire.decode(told, wire.WeightsInfoReply)
     return CheckpointInfo(
         path=path,
         base_model=reply.base_model,

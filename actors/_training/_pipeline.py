@@ -202,6 +202,8 @@ class Pipeline:
             work = send_and_tell(begin, accepted, what=what)
         task = self._actor.prepare_io(f"sent {what} {seq_id}", work, partial(self._on_sent, send))
         flight = Flight(send, task, departure, asks)
+        if not self._line:
+            observe("sending", None)  # here, where it is no news to the actor
         self._line.append(flight)
         self._runway.stage(flight)
 

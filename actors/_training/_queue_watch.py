@@ -103,14 +103,16 @@ class QueueWatch:
     # Progress
 
     def _arm(self) -> None:
-        """Have the timer fire when the oldest operation will be overdue, or earlier."""
+        """Have the timer fire when the oldest operation will be overdue, or earlier: one serves for many of them."""
         waiting = self._head.waiting if self._head is not None else None
         now = self._actor.runtime.clock.monotonic()
         due = None if waiting is None else waiting.due(now)
-        if self._timer is not None and (due is None or due < self._fires):
+        if due is None:
+            return
+        if self._timer is not None and due < self._fires:
             self._timer.cancel()
             self._timer = None
-        if self._timer is None and due is not None:
+        if self._timer is None:
             self._fires = due
             self._timer = self._actor.run_after("progress", due - now, self._check)
 

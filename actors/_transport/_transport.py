@@ -197,10 +197,10 @@ class Transport:
         exchange = partial(self._http.exchange, method, path, body, read_seconds=SEND_READ_SECONDS, headers=headers)
         return await self._command(path, exchange, len(body or b""), what)
 
-    async def give_back(self, path: str, body: bytes, *, what: str) -> bytes:
-        """Like ``command`` with ``POST``, for what ends a lease: it goes the way of the sends that made the lease.
+    async def post(self, path: str, body: bytes, *, what: str) -> bytes:
+        """Like ``command`` with ``POST``, for what makes or ends a lease: it goes the way of the sends between.
 
-        So the end of a program, which has a deadline, does not begin with loading another way to a server.
+        So neither a restore nor the end of a program, which has a deadline, begins with loading another way there.
         """
         exchange = partial(self._http.post, path, body, read_seconds=SEND_READ_SECONDS)
         return await self._command(path, exchange, len(body), what)

@@ -222,3 +222,15 @@ def test_behind_a_failed_pass_nothing_begins_that_had_not_begun() -> None:
             world.run_for(10.0)
         behind.add(server.behind)
     assert behind <= {0, 1}
+
+
+def test_a_step_wakes_its_actor_twice() -> None:
+    with SeededScheduler(1, http_transport=Scripted()) as world:
+        service = ServiceClient.start(base_url=URL)
+        training = service.ask(messages.CreateLoraTrainingClient("m", rank=4, seed=1)).unwrap()
+        begun = len(world.trace)
+        for _ in range(MANY):
+            assert training.ask(messages.OptimStep(AdamParams())).is_ok
+        assert sum("TrainingClient#1: handles" in line for line in world.trace[begun:]) == 2 * MANY
+        service.stop()
+        world.run_for(10.0)
