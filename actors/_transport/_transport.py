@@ -208,9 +208,7 @@ class Transport:
     async def beat(self, path: str, body: bytes, *, read_seconds: float) -> Attempt:
         """Post once, with no repeat: for heartbeats, whose next beat is the repeat."""
         turn = Turn("express", tell, "sending")
-        return await self._attempt(
-            path, partial(self._http.exchange, "POST", path, body, read_seconds=read_seconds), turn
-        )
+        return await self._attempt(path, partial(self._http.post, path, body, read_seconds=read_seconds), turn)
 
     async def close(self) -> None:
         """Close the connections once nothing is under way; a later request opens and closes its own."""

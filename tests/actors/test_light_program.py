@@ -11,17 +11,23 @@ PROGRAM = """
 import json, sys
 before = set(sys.modules)
 from tinkex.actors import ServiceClient
+from tinkex.actors.testing import VirtualClock, runtime
 from tinkex.protocol import AdamParams, messages
 
 def told(what):
     print(json.dumps([what, sorted(set(sys.modules) - before)]), flush=True)
 
-service = ServiceClient.start(base_url=sys.argv[1], state_dir="")
-training = service.ask(messages.CreateLoraTrainingClient("fast/path", rank=8)).unwrap()
-training.ask(messages.OptimStep(AdamParams(learning_rate=1e-4))).unwrap()
-told("stepped")
-service.stop()
-told("ended")
+clock = VirtualClock()
+with runtime(clock=clock):
+    service = ServiceClient.start(base_url=sys.argv[1], state_dir="")
+    training = service.ask(messages.CreateLoraTrainingClient("fast/path", rank=8)).unwrap()
+    training.ask(messages.OptimStep(AdamParams(learning_rate=1e-4))).unwrap()
+    told("stepped")
+    clock.advance(30.0)  # heartbeats go out before what is asked now
+    training.ask(messages.OptimStep(AdamParams(learning_rate=1e-4))).unwrap()
+    told("beaten")
+    service.stop()
+    told("ended")
 """
 HEAVY = {"numpy", "httpx", "httpcore", "anyio", "structlog", "rich", "click", "sqlite3", "dataclasses", "email.utils"}
 
@@ -45,6 +51,10 @@ def loaded(when: str) -> set[str]:
 def test_one_step_loads_nothing_heavy() -> None:
     assert "tinkex.actors._training._training_client" in (names := loaded("stepped"))
     assert names & HEAVY == set()
+
+
+def test_a_heartbeat_loads_nothing_heavy_and_so_holds_up_no_other_request() -> None:
+    assert loaded("beaten") & HEAVY == set()
 
 
 def test_an_ordered_end_loads_nothing_heavy_either() -> None:
