@@ -145,15 +145,17 @@ class Pipeline:
         ]
 
     def _react(self, answers: list[Answer]) -> None:
-        for operation, result in answers:
-            self._deliver(operation, result)
+        """Do what an event brings about; whom it wakes last of all, as two threads cannot run at once."""
         if self._line and not self.sequence.line:  # it turned suspect, and waits for nothing more
             self._line[0].task.cancel()
             self._land()
-        self._fill()
-        self._results.ask_more(self._asking())
+        answers = answers + self._fill()
         self._queue.look(next(self.sequence.open_operations(), None))
+        for operation, result in answers:
+            self._deliver(operation, result)
+        self._results.ask_more(self._asking())
         self._settled()
+        self._runway.depart()
 
     def _deliver(self, operation: Operation, result: Result[Any]) -> None:
         self._queue.answered(operation)
@@ -162,24 +164,26 @@ class Pipeline:
 
     # Sending
 
-    def _fill(self) -> None:
-        """Write ahead what there is room for, and say when to hear of acceptances."""
+    def _fill(self) -> list[Answer]:
+        """Write ahead what there is room for, and say when to hear of acceptances; return who is refused."""
+        refused: list[Answer] = []
         while True:
-            self._pump()
+            refused += self._pump()
             low = LOW if self.sequence.waiting else 0
             if any(flight.send.operation.answered for flight in self._line):  # their results are not to be asked for
                 low = STAGED + 1
             if not self._runway.listen(low) or not low:
-                return
+                return refused
             self._catch_up()  # of what was accepted before that was said
 
-    def _pump(self) -> None:
+    def _pump(self) -> list[Answer]:
+        refused: list[Answer] = []
         while self._may_stage() and (send := self.sequence.take()) is not None:
             try:
                 self._stage(send)
             except TinkexError as error:  # it has no form that this server takes; the next one has its number
-                for refused, result in self.sequence.refuse(send.operation, send.part, error):
-                    self._deliver(refused, result)
+                refused += self.sequence.refuse(send.operation, send.part, error)
+        return refused
 
     def _may_stage(self) -> bool:
         waiting = self.sequence.waiting

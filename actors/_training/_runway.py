@@ -44,6 +44,7 @@ class Runway:
         self._lock = threading.Lock()
         self._staged: deque[Flight] = deque()
         self._flying: Flight | None = None
+        self._ready: Flight | None = None
         self._halted = False
         self._heard: deque[Heard] = deque()
         self._wake_below = 0
@@ -52,13 +53,18 @@ class Runway:
     # The actor's thread
 
     def stage(self, flight: Flight) -> None:
-        """Begin ``flight`` behind what was staged before: at once where nothing is on its way."""
+        """Have ``flight`` begin behind what was staged before; with ``depart``, where nothing is on its way."""
         with self._lock:
             if self._flying is not None or self._halted:
                 self._staged.append(flight)
                 return
-            self._flying = flight
-        flight.task.begin()
+            self._flying = self._ready = flight
+
+    def depart(self) -> None:
+        """Begin what was staged while nothing was on its way."""
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready.task.begin()
 
     def recall(self) -> list[Flight]:
         """Take back what has not begun, newest first: it never will."""
