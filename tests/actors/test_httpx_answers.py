@@ -50,6 +50,7 @@ class Parts(httpx.AsyncByteStream):
         ("deflate", zlib.compress(b'{"a": 1}')[2:-4]),
         ("deflate, gzip", gzip.compress(zlib.compress(b'{"a": 1}'))),
     ],
+    ids=["nothing said", "identity", "gzip", "deflate", "raw deflate", "both"],
 )
 async def test_a_body_is_unpacked_however_it_comes(encoding: str | None, packed: bytes) -> None:
     headers = {} if encoding is None else {"content-encoding": encoding}
