@@ -69,10 +69,10 @@ class Waiting:
         old = self.state
         if state == old and reason == self.reason:
             return
+        self.state, self.reason = state, reason  # first: an actor that begins to count meanwhile looks at it
         if state != old:
             self.since = self._clock.time()
             self._turn(state)
-        self.state, self.reason = state, reason
         changed = self._changed
         if changed is not None:
             changed(old)

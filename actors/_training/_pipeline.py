@@ -206,10 +206,9 @@ class Pipeline:
             work = send_and_tell(begin, accepted, what=what)
         task = self._actor.prepare_io(f"sent {what} {seq_id}", work, partial(self._on_sent, send))
         flight = Flight(send, task, departure, asks)
-        if not self._line:
-            observe("sending", None)  # here, where it is no news to the actor
         self._line.append(flight)
-        self._runway.stage(flight)
+        if self._runway.stage(flight):
+            observe("sending", None)  # here, where it is no news to the actor
 
     def _asking(self) -> int:
         """How many in line will be asked for behind their acceptance."""
@@ -255,11 +254,9 @@ class Pipeline:
             self.sequence.give_back(flight.send)
         self._catch_up()
 
-    def _land(self) -> Flight:
+    def _land(self) -> None:
         """Note that what was on its way has ended there, and let what is behind it begin."""
-        flight = self._line.popleft()
-        self._runway.land(flight)
-        return flight
+        self._runway.land(self._line.popleft())
 
     def _on_sent(self, send: Send, result: Result[Verdict | Outcome]) -> None:
         self._catch_up()
@@ -298,8 +295,10 @@ class Pipeline:
             self._end_flight()
             self._react(self.sequence.lose(operation, error))
             return
-        self._taken(self._land(), sent, None)
+        flight = self._line.popleft()
+        self._taken(flight, sent, None)
         self._on_result(operation, part, read_inline(operation.name, sent.body))
+        self._runway.land(flight)  # last: behind a failure nothing begins
 
     # Results
 
@@ -343,6 +342,7 @@ class Pipeline:
         taken = operation.save_name is not None and error.category == "user" and "exists" in error.message
         if taken and operation.ambiguous:
             self._prove(operation, part, conflict(operation.name))
+            self._react([])
         else:
             self._react(self.sequence.fail(operation, conflict(operation.name) if taken else error))
 
@@ -361,6 +361,7 @@ class Pipeline:
     def _on_proved(self, operation: Operation, part: Part, error: TinkexError, result: Result[str | None]) -> None:
         self._recall()
         if operation.answered and self.sequence.sending is not operation:
+            self._react([])
             return
         if isinstance(result, Ok) and result.value is not None:
             if part.state == "sending":

@@ -52,13 +52,14 @@ class Runway:
 
     # The actor's thread
 
-    def stage(self, flight: Flight) -> None:
-        """Have ``flight`` begin behind what was staged before; with ``depart``, where nothing is on its way."""
+    def stage(self, flight: Flight) -> bool:
+        """Have ``flight`` begin behind what was staged before; return True for the first, which ``depart`` begins."""
         with self._lock:
             if self._flying is not None or self._halted:
                 self._staged.append(flight)
-                return
+                return False
             self._flying = self._ready = flight
+            return True
 
     def depart(self) -> None:
         """Begin what was staged while nothing was on its way."""

@@ -174,9 +174,13 @@ class Sequence(msgspec.Struct):
 
     def end(self, error: TinkexError) -> list[Answer]:
         """Answer everything that is open with ``error``, and all that is added later: the model is gone."""
-        answers: list[Answer] = []
-        for operation in list(self.accepted.values()):
-            answers += self.withdraw(operation, error)
+        answers = [
+            answer
+            for operation in self.accepted.values()  # a held step among them: nobody can vouch for its gradients now
+            for answer in self._answer(operation, Err(_with(error, operation, operation.outcome)))
+        ]
+        self.accepted.clear()
+        self.held.clear()
         self.suspicion = error
         return answers + self._clear(error)
 

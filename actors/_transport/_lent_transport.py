@@ -1,9 +1,9 @@
 """A transport that several lanes may use: it is closed when none of them is in the midst of an exchange."""
 
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     import httpx
@@ -47,14 +47,16 @@ class Exchanges:
         return due
 
 
-_of: Final[WeakKeyDictionary["httpx.AsyncBaseTransport", Exchanges]] = WeakKeyDictionary()
+_of: Final[dict[int, Exchanges]] = {}
+"""By the identity of the transport, which may be neither hashable nor equal to itself alone."""
 _lock: Final = threading.Lock()
 
 
 def exchanges_over(transport: "httpx.AsyncBaseTransport") -> Exchanges:
     """Return what all lanes over ``transport`` share."""
     with _lock:
-        found = _of.get(transport)
+        found = _of.get(id(transport))
         if found is None:
-            found = _of[transport] = Exchanges()
+            found = _of[id(transport)] = Exchanges()
+            weakref.finalize(transport, _of.pop, id(transport), None).atexit = False
         return found

@@ -70,6 +70,27 @@ async def test_a_transport_that_two_clients_share_is_closed_when_neither_is_in_t
     assert pool.closed_with == [0, 0]
 
 
+async def test_transports_that_say_they_are_equal_are_closed_each_for_itself() -> None:
+    class Equal(Pool):
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Equal)
+
+        __hash__ = None  # type: ignore[assignment]
+
+    busy, idle = Equal(), Equal()
+    one, other = (Http("http://127.0.0.1:1", ApiKey("tml-x"), pool) for pool in (busy, idle))
+    idle.gate.set()
+    assert isinstance(await ask(other), HttpReply)
+    under_way = ask(one)
+    await busy.entered.wait()
+    await other.close()
+    assert idle.closed_with == [0]
+    busy.gate.set()
+    await under_way
+    await one.close()
+    assert busy.closed_with == [0]
+
+
 async def test_an_exchange_that_comes_later_closes_behind_itself_even_if_it_is_cancelled() -> None:
     pool = Pool()
     http = Http("http://127.0.0.1:1", ApiKey("tml-x"), pool)

@@ -160,6 +160,18 @@ def test_a_step_waits_for_no_pass_whose_caller_has_stopped_waiting() -> None:
     assert answered == Answer(step, Ok(["stepped"]))
 
 
+def test_a_step_is_not_vouched_for_because_its_model_is_gone() -> None:
+    sequence = Sequence()
+    passed, step = pass_and_step(sequence)
+    lost = TinkexError("gone", kind="session_lost", category="server")
+    answers = sequence.end(lost)
+    assert [answer.operation for answer in answers] == [passed, step]
+    for answer in answers:
+        assert isinstance(answer.result, Err)
+        assert (answer.result.error.kind, answer.result.error.data["outcome"]) == ("session_lost", "running")
+    assert sequence.idle
+
+
 def test_what_is_being_sent_when_the_client_turns_suspect_is_answered_unknown() -> None:
     sequence = Sequence()
     backward, step = make(1, name="forward_backward", makes_gradients=True), make(2, name="optim_step")

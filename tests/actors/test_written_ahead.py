@@ -24,6 +24,7 @@ class Steps(Hosted):
         super().__init__()
         self.rates: list[float] = []
         self._gate = asyncio.Event()
+        self.arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.reached = threading.Event()
         self.under_way = 0
@@ -35,6 +36,7 @@ class Steps(Hosted):
         assert self.under_way == 1, "a number goes out when the one before was taken"
         self._loop = asyncio.get_running_loop()
         self.reached.set()
+        self.arrived.set()
         await self._gate.wait()
         await asyncio.sleep(0)
         self.under_way -= 1
@@ -222,6 +224,96 @@ def test_behind_a_failed_pass_nothing_begins_that_had_not_begun() -> None:
             world.run_for(10.0)
         behind.add(server.behind)
     assert behind <= {0, 1}
+
+
+class Inline(Hosted):
+    """Its passes fail in the answer to their own request."""
+
+    def run_pass(self, path: str, media: str, raw: bytes) -> httpx.Response:
+        super().run_pass(path, media, raw)
+        return self.failure("the loss is no number")
+
+
+def test_behind_a_pass_that_failed_in_its_own_answer_nothing_goes_out() -> None:
+    server = Inline()
+    with client(server) as ref:
+        training = create(ref)
+        passed = training.ask(messages.ForwardBackward(data()), block=False)
+        steps = ask(training, 4)
+        assert error_of(passed.get()).kind == "request_failed"
+        assert [error_of(step.get()).data["outcome"] for step in steps] == ["not_sent"] * 4
+    assert server.asked("/optim_step") == 0
+
+
+class Doubtful(Steps):
+    """A save is taken, its reply lost, and its result says that it exists already; proofs wait for their gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose.add("/save_weights")
+        self.proving = threading.Event()
+        self._proof = asyncio.Event()
+        self._second = asyncio.Event()
+        self.first_step = ""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path.endswith("/checkpoints"):
+            self._loop = asyncio.get_running_loop()
+            self.proving.set()
+            await self._proof.wait()
+        elif path.endswith("/retrieve_future") and json.loads(request.content)["request_id"] == self.first_step:
+            await self._second.wait()  # a step's result comes when the next step is there
+        response = await super().handle_async_request(request)
+        if path.endswith("/optim_step"):
+            if self.first_step:
+                self._second.set()
+            self.first_step = self.first_step or response.json()["request_id"]
+        return response
+
+    def save_weights(self, body: Any) -> httpx.Response:
+        return self.numbered(body, json.dumps(body).encode(), self.failure("it exists already"))
+
+    def prove(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._proof.set)
+
+
+def test_steps_go_on_while_a_save_is_proved_and_behind_the_proof_of_one_that_was_cancelled() -> None:
+    server = Doubtful()
+    with client(server) as ref:
+        training = create(ref)
+        saved = training.ask(messages.SaveState("n"), block=False)
+        assert server.proving.wait(20)
+        steps = ask(training, 4)
+        saved.cancel()
+        assert error_of(saved.get()).kind == "cancelled"
+        server.prove()
+        eventually(lambda: server.asked("/checkpoints") and states(training)[0][0] == "sending")
+        server.open()
+        assert all(step.get(timeout=20).is_ok for step in steps)
+
+
+def test_steps_that_are_written_ahead_go_out_though_a_save_before_them_is_in_doubt() -> None:
+    class Later(Doubtful):
+        """The save's result comes when a step is on its way."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/retrieve_future") and self.ran == [1]:
+                await self.arrived.wait()
+            return await super().handle_async_request(request)
+
+    server = Later()
+    with client(server) as ref:
+        training = create(ref)
+        saved = training.ask(messages.SaveState("n"), block=False)
+        steps = ask(training, 4)
+        assert server.proving.wait(20)
+        server.open()
+        eventually(lambda: len(server.rates) == 4)
+        server.prove()
+        assert error_of(saved.get()).kind == "conflict"
+        assert all(step.get(timeout=20).is_ok for step in steps)
 
 
 def test_a_step_wakes_its_actor_twice() -> None:
