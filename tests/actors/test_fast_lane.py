@@ -3,11 +3,14 @@
 import asyncio
 import gc
 import os
+import random
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tinkex.actors._transport import _connection
 from tinkex.actors._transport._attempt import HttpReply, Lost, NotSent
 from tinkex.actors._transport._connection import PIECE_BYTES, Connection
 from tinkex.actors._transport._fast_lane import MOST_IDLE, FastLane, goes_direct
@@ -195,6 +198,51 @@ async def test_an_exchange_given_up_just_as_its_connection_breaks_leaves_no_comp
     await asyncio.sleep(0)
     gc.collect()
     assert complaints == []
+
+
+async def test_a_piece_waits_until_the_socket_has_taken_what_the_transport_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arrived = bytearray()
+    puts = 0
+
+    class Full(Wire):
+        """Holds what it is given while the socket is full, until the loop's next round."""
+
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return SimpleNamespace(fileno=lambda: 77) if name == "socket" else default
+
+        def write(self, data: Any) -> None:
+            if puts == 0:  # the head
+                arrived.extend(data)
+                return
+            self.connection.pause_writing()
+            asyncio.get_running_loop().call_soon(self.go_on, bytes(data))
+
+        def go_on(self, held: bytes) -> None:
+            arrived.extend(held)
+            self.connection.resume_writing()
+
+    def put(file: int, data: memoryview) -> int:
+        nonlocal puts
+        assert file == 77
+        puts += 1
+        if puts == 2:
+            raise BlockingIOError
+        arrived.extend(data)
+        return len(data)
+
+    monkeypatch.setattr(_connection, "os", SimpleNamespace(name="posix", write=put))
+    connection = Connection()
+    connection.connection_made(Full(connection, None))
+    body = random.Random(1).randbytes(3 * PIECE_BYTES)
+    exchange = asyncio.ensure_future(connection.exchange(b"HEAD", body, 5.0))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert bytes(arrived) == b"HEAD" + body
+    connection.data_received(OK)
+    assert (await exchange).status == 200
+    connection.connection_lost(None)
 
 
 def test_what_only_httpx_can_do_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ WAYS = (
         "actors/_transport/_connection.py",
         "            while self._paused and not answer.done():",
         "            while False and not answer.done():",
-        ("tests/actors/test_lanes.py", "-k", "large_body"),
+        (POOL, "-k", "transport_holds"),
     ),
     Protection(
         "an answered call frees its data",
