@@ -65,10 +65,16 @@ class IoTask(Generic[T]):
 
     def cancel(self) -> None:
         """Cancel the coroutine, once; without effect on one that has ended. Any thread, never waits."""
-        loop = self._loop
-        if loop is not None and self._done:
-            with contextlib.suppress(RuntimeError):  # a closed loop has ended every task already
-                loop.call_soon_threadsafe(self.cancel_here)
+        if not self._done:
+            return
+        try:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self.cancel_here)
+                return
+        except RuntimeError:  # a closed loop has ended what began on it
+            pass
+        if self._task is None:
+            self.refuse()
 
     def cancel_here(self) -> "asyncio.Task[None] | None":
         """Cancel on the loop's thread; return what to wait for."""

@@ -53,6 +53,37 @@ def test_after_close_a_coroutine_is_cancelled_by_its_submitter_and_warns_of_noth
     task.cancel()
 
 
+def test_what_was_prepared_ends_with_all_others_though_it_never_began() -> None:
+    io = IoThread()
+    prepared, cancelled, late = Done(), Done(), Done()
+    io.prepare(value(1), prepared)
+    given_up = io.prepare(value(2), cancelled)
+    given_up.cancel()
+    given_up.begin()
+    assert io.close()
+    beyond = io.prepare(value(3), late)
+    assert io.open_tasks() == 1
+    beyond.cancel()
+    beyond.begin()
+    assert io.open_tasks() == 0
+    assert [done.outcomes for done in (prepared, cancelled, late)] == [[Outcome(cancelled=True)]] * 3
+
+
+def test_what_was_prepared_on_a_loop_that_was_closed_unasked_can_be_cancelled() -> None:
+    io = IoThread()
+    first, second = Done(), Done()
+    io.submit(value(1), first)
+    first.wait()
+    prepared = io.prepare(value(2), second)
+    assert io._loop is not None
+    io._loop.call_soon_threadsafe(io._loop.stop)
+    assert io._thread is not None
+    io._thread.join()
+    prepared.cancel()
+    assert second.outcomes == [Outcome(cancelled=True)]
+    assert io.open_tasks() == 0
+
+
 def test_a_loop_that_was_closed_unasked_refuses_coroutines() -> None:
     io = IoThread()
     first, second = Done(), Done()

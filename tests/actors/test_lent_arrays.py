@@ -30,14 +30,19 @@ def assert_refused(answer: Result[Any]) -> None:
     assert "data[0].model_input.chunks[0].tokens has the token 2147483648, beyond 32 bits" in answer.error.message
 
 
+class Slow(Hosted):
+    """Takes no pass before it is told that the array is spoilt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spoilt = threading.Event()
+
+    def run_pass(self, path: str, media: str, raw: bytes) -> httpx.Response:
+        assert media != PROTOBUF or self.spoilt.wait(20)
+        return super().run_pass(path, media, raw)
+
+
 def test_a_pass_spoilt_while_it_waits_for_its_turn_is_refused_and_the_client_goes_on() -> None:
-    spoilt = threading.Event()
-
-    class Slow(Hosted):
-        def run_pass(self, path: str, media: str, raw: bytes) -> httpx.Response:
-            assert media != PROTOBUF or spoilt.wait(20)
-            return super().run_pass(path, media, raw)
-
     server, lent = Slow(), Lent()
     with client(server) as ref:
         training = create(ref)
@@ -45,7 +50,7 @@ def test_a_pass_spoilt_while_it_waits_for_its_turn_is_refused_and_the_client_goe
         second = training.ask(messages.ForwardBackward([lent.datum]), block=False)
         assert len(training.ask(messages.Status()).unwrap().operations) == 2
         lent.spoil()
-        spoilt.set()
+        server.spoilt.set()
         assert first.get().is_ok
         assert_refused(second.get())
         assert training.ask(messages.OptimStep(AdamParams())).is_ok
@@ -54,13 +59,6 @@ def test_a_pass_spoilt_while_it_waits_for_its_turn_is_refused_and_the_client_goe
 
 
 def test_any_number_of_spoilt_passes_behind_each_other_are_refused_and_the_client_goes_on() -> None:
-    spoilt = threading.Event()
-
-    class Slow(Hosted):
-        def run_pass(self, path: str, media: str, raw: bytes) -> httpx.Response:
-            assert media != PROTOBUF or spoilt.wait(20)
-            return super().run_pass(path, media, raw)
-
     server, lent = Slow(), Lent()
     with client(server) as ref:
         training = create(ref)
@@ -68,7 +66,7 @@ def test_any_number_of_spoilt_passes_behind_each_other_are_refused_and_the_clien
         others = [training.ask(messages.ForwardBackward([lent.datum]), block=False) for _ in range(1000)]
         assert len(training.ask(messages.Status()).unwrap().operations) == 1001
         lent.spoil()
-        spoilt.set()
+        server.spoilt.set()
         assert first.get().is_ok
         for other in others:
             assert_refused(other.get())
