@@ -15,6 +15,7 @@ from tinkex.actors._transport import _http
 from tinkex.actors._transport._attempt import Attempt, NotSent, cause_of
 from tinkex.actors._transport._connection import Connection
 from tinkex.actors._transport._fast_lane import FastLane
+from tinkex.actors._transport._lent_transport import exchanges_over
 
 
 def change_lanes(patch: pytest.MonkeyPatch) -> None:
@@ -94,6 +95,8 @@ class _Wire(asyncio.Transport):
             headers=list(self._request.headers),
             content=self._body,
         )
+        shared = exchanges_over(self._behind)
+        shared.begin()
         try:
             reply = await self._behind.handle_async_request(asked)
             body = await reply.aread()
@@ -105,6 +108,10 @@ class _Wire(asyncio.Transport):
             self._lose(ConnectionResetError(str(error)))
         else:
             self._say(reply, body)
+        finally:
+            close = shared.end()
+            if close is not None:
+                await close()
 
     def _say(self, reply: httpx.Response, body: bytes) -> None:
         named = [(name, value) for name, value in reply.headers.raw if name.lower() not in _FRAMING]

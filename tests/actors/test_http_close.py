@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support_lanes import change_lanes
 from tinkex.actors._transport._attempt import HttpReply
 from tinkex.actors._transport._http import Http
 from tinkex.protocol import ApiKey
@@ -68,6 +69,24 @@ async def test_a_transport_that_two_clients_share_is_closed_when_neither_is_in_t
     assert pool.closed_with == [0]
     await other.close()
     assert pool.closed_with == [0, 0]
+
+
+async def test_so_it_is_where_the_tests_reach_it_through_the_fast_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    change_lanes(monkeypatch)
+    pool = Pool()
+    one, other = (Http("http://127.0.0.1:1", ApiKey("tml-x"), pool) for _ in range(2))
+    pool.gate.set()
+    assert isinstance(await ask(one), HttpReply)
+    pool.gate.clear()
+    pool.entered.clear()
+    under_way = asyncio.create_task(other.post("/x", b"{}", read_seconds=5.0))
+    await pool.entered.wait()
+    await one.close()
+    assert pool.closed_with == []
+    pool.gate.set()
+    assert isinstance(await under_way, HttpReply)
+    await other.close()
+    assert pool.closed_with == [0]
 
 
 async def test_transports_that_say_they_are_equal_are_closed_each_for_itself() -> None:
