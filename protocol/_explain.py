@@ -25,6 +25,7 @@ _WAITS: Final = {
     "running": "its oldest request waits for its result",
     "backing_off": "its oldest request failed and is to be repeated",
     "circuit_open": "the server has failed too often to be asked",
+    "program": "it waits for the training program",
     "suspect": "it is not known what became of its oldest request",
 }
 _PLAIN: Final = {"idle": "not started", "restoring": "restoring", "training": "training", "stopping": "stopping"}

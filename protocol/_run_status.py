@@ -25,7 +25,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     """Why it is in this state, or what it waits for, in words."""
     waiting: str | None = None
-    """What the oldest open request waits for, such as ``paused_capacity``; see ``OperationStatus.state``."""
+    """What the oldest open request waits for, such as ``paused_capacity``; see ``OperationStatus.state``.
+
+    ``program`` while a restore waits for the training program, which may be at work on a batch.
+    """
     waiting_since: float | None = None
     loss: float | None = None
     """Of the last completed update, per weighted token."""

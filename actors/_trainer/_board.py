@@ -61,6 +61,10 @@ class Board:
         """Note that a restore is tried again, and why."""
         self.waits("backing_off" if why is not None else None, why)
 
+    def waits_for_program(self, waits: bool) -> None:
+        """Note whether a restore waits for the training program, which may be at work for the epoch before."""
+        self.waits("program" if waits else None, self.reason)
+
     def took(self, taken: Taken) -> None:
         """Note the epoch under which the run is held."""
         self.epoch = taken.epoch

@@ -69,6 +69,7 @@ class Opening:
         opened: Callable[[Opened], None],
         failed: Callable[[TinkexError], None],
         waits: Callable[[str | None], None],
+        waits_for_program: Callable[[bool], None],
         log: Any,
     ) -> None:
         """Begin with nothing asked; ``take`` sets out."""
@@ -85,6 +86,7 @@ class Opening:
         self._opened = opened
         self._failed = failed
         self._waits = waits
+        self._waits_for_program = waits_for_program
         self._log = log
         self._random = host.runtime.new_random()
         self._closed = False
@@ -119,9 +121,11 @@ class Opening:
         except TinkexError as error:
             self._fail(error)
             return
+        self._waits_for_program(True)
         self._ask("described", self._feeder, Describe(), self._described)
 
     def _described(self, result: Result[Outline]) -> None:
+        self._waits_for_program(False)
         if isinstance(result, Err):
             self._fail(program_failed(result.error))
             return

@@ -97,6 +97,7 @@ class Running:
             opened=self._opened,
             failed=partial(self._epoch_failed, what="the restore"),
             waits=self._board.waits_for_server,
+            waits_for_program=self._board.waits_for_program,
             log=self._log,
         )
         self._opening.take(held, rollback)

@@ -43,7 +43,9 @@ def nothing_is_left() -> Generator[None]:
     """Each test ends what it started, and leaves the handlers that it found."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
     before = [signal.getsignal(number) for number in numbers]
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, and children inherit
     yield
+    assert signal.signal(signal.SIGHUP, hung_up) == signal.SIG_DFL
     assert [signal.getsignal(number) for number in numbers] == before
     left = psutil.Process().children()
     for child in left:
@@ -128,7 +130,10 @@ def test_it_backs_off_and_doubles(tmp_path: Path) -> None:
     assert waits == ["0.001 s", "0.002 s", "0.003 s", "0.003 s"]
 
 
-ASK = "os.kill(os.getppid(), signal.{name})\nsignal.pause()"
+WAIT = "import time\nwhile True:\n    time.sleep(0.01)"
+"""Until a handler ends it. A signal that comes just before ``signal.pause`` would not."""
+
+ASK = "os.kill(os.getppid(), signal.{name})\n" + WAIT
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
@@ -149,8 +154,7 @@ def test_a_second_signal_is_passed_on_too(tmp_path: Path) -> None:
         "    os.kill(os.getppid(), signal.SIGINT) if len(came) == 1 else sys.exit(9)\n"
         "signal.signal(signal.SIGTERM, handle)\nsignal.signal(signal.SIGINT, handle)\n"
         "os.kill(os.getppid(), signal.SIGTERM)\n"
-        "while True:\n    signal.pause()"
-    )
+    ) + WAIT
     status, pids, told = supervise(code, tmp_path)
     assert (status, len(pids)) == (9, 1)
     assert [line.split()[0] for line in told.lines if " came; " in line] == ["SIGTERM", "SIGINT"]

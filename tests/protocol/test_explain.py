@@ -60,6 +60,14 @@ TABLE: list[tuple[RunStatus, bool | None, str]] = [
         ),
     ),
     (
+        run("restoring", reason="the watch failed", waiting="program", waiting_since=NOW - 120.0, **DURABLE),
+        True,
+        (
+            "restoring update 960 for 14 min: the watch failed; it waits for the training program, for 2 min; "
+            "last durable update 960"
+        ),
+    ),
+    (
         run("training", **AT, waiting="running", waiting_since=NOW - 59.0, **DURABLE),
         True,
         "training at update 1,012 of 5,000; last durable update 960",

@@ -9,9 +9,11 @@ import pytest
 
 from support_clients import Faults
 from support_engine_url import engine_url
+from support_slow_server import SlowServer
 from support_trainer import Gate, Program, config, finish, sequence, trainer, until
 from tinkex.actors._runs._folder import RunFolder
 from tinkex.actors._runs._history import read_events
+from tinkex.actors._trainer._watchdog import Phase, Watchdog
 from tinkex.protocol import AdamParams, CheckpointPolicy, Err, LossGuard, RebuildPolicy, WatchdogPolicy, messages
 
 
@@ -133,12 +135,39 @@ def test_a_run_that_makes_no_progress_is_given_up_and_can_be_resumed(engine: tup
     assert finish(config(tmp_path, engine[0])).state == "finished"
 
 
-def test_a_program_that_takes_long_is_named_and_not_punished(engine: tuple[str, Path], tmp_path: Path) -> None:
+def briefly_for_a_batch(_: Watchdog, phase: Phase) -> float:
+    return 0.05 if phase == "batch" else 60.0
+
+
+def test_a_program_that_takes_long_is_named_and_not_punished(
+    engine: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate(3)
-    watchdog = WatchdogPolicy(look_seconds=0.02, first_seconds=0.1, least_seconds=0.1, factor=1.0)
+    monkeypatch.setattr(Watchdog, "budget", briefly_for_a_batch)
+    watchdog = WatchdogPolicy(look_seconds=0.02)
     with trainer(config(tmp_path, engine[0], Program(gate=gate), watchdog=watchdog)) as ref:
         assert gate.reached.wait(30.0)
         run = until(ref, lambda run: run.reason is not None and "the program has made no batch" in run.reason)
         assert run.rebuilds == 0
+        gate.open.set()
+        assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
+
+
+def test_a_restore_that_waits_for_the_program_says_so(engine: tuple[str, Path], tmp_path: Path) -> None:
+    gate = Gate(2)
+
+    def rule(request: httpx.Request, count: int) -> httpx.Response | None:
+        if request.url.path.endswith("/optim_step") and count == 1:
+            return httpx.Response(410, json={"detail": "this session is gone"})
+        return None
+
+    faults = SlowServer(lambda path, count: path == "/optim_step" and count == 1)
+    faults.rule = rule
+    with trainer(config(tmp_path, engine[0], Program(gate=gate)), faults) as ref:
+        assert gate.reached.wait(30.0)
+        faults.open.set()
+        run = until(ref, lambda run: run.waiting == "program")
+        assert run.state == "restoring"
+        assert "this session is gone" in (run.reason or "")
         gate.open.set()
         assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
