@@ -44,10 +44,10 @@ class AnswerReader:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            raise MalformedAnswer(str(error.__context__ or error)) from error
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise MalformedAnswer(f"what the server sent is no HTTP answer: {error}") from error
+            if self._reply is None:
+                raise _malformed(error) from error
+            self.keeps_alive = False  # noise behind an answer, which is whole
         if self._head_bytes > MOST_HEAD_BYTES and not self._in_body and self._reply is None:
             raise MalformedAnswer("the head of an answer never ends")
         return self._take()
@@ -68,10 +68,10 @@ class AnswerReader:
 
     def _finish(self) -> None:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        packed = self._headers.get("content-encoding", "").strip().lower()
-        self._reply = HttpReply(
-            self._parser.get_status_code(), self._headers, _unpacked(body, packed) if packed in _PACKED else body
-        )
+        if body:  # an answer without one may still say how it would be packed
+            for packed in reversed(self._headers.get("content-encoding", "").lower().split(",")):
+                body = _unpacked(body, packed.strip())
+        self._reply = HttpReply(self._parser.get_status_code(), self._headers, body)
         self._in_body, self._head_bytes, self._parts = False, 0, []
 
     # What the parser calls
@@ -83,7 +83,9 @@ class AnswerReader:
         self._headers, self._parts, self._in_body, self._until_end = {}, [], False, False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, under its name in lower case; what comes twice is joined."""
+        """Keep a header, under its name in lower case; what comes twice is joined. What follows a body is none."""
+        if self._in_body:
+            return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
@@ -108,7 +110,15 @@ class AnswerReader:
             self._finish()
 
 
+def _malformed(error: Exception) -> MalformedAnswer:
+    if isinstance(error, httptools.HttpParserCallbackError):
+        return MalformedAnswer(str(error.__context__ or error))
+    return MalformedAnswer(f"what the server sent is no HTTP answer: {error}")
+
+
 def _unpacked(body: bytes, packed: str) -> bytes:
+    if packed not in _PACKED:
+        return body
     try:
         return zlib.decompress(body, _ANY_ZLIB)
     except zlib.error as error:

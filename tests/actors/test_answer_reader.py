@@ -136,6 +136,50 @@ def test_what_is_packed_is_unpacked(packed: str) -> None:
     assert reply.body == b"ab"
 
 
+def test_what_is_packed_twice_is_unpacked_twice() -> None:
+    body = gzip.compress(zlib.compress(b"ab"))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: deflate, gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    reply = AnswerReader().feed(head.encode() + body)
+    assert reply is not None
+    assert reply.body == b"ab"
+
+
+@pytest.mark.parametrize("head", [b"204 No Content\r\n", b"429 Slow Down\r\nContent-Length: 0\r\n"])
+@pytest.mark.parametrize("packed", [b"gzip", b"deflate"])
+def test_where_there_is_no_body_nothing_is_unpacked(head: bytes, packed: bytes) -> None:
+    reply = AnswerReader().feed(b"HTTP/1.1 " + head + b"Content-Encoding: " + packed + b"\r\n\r\n")
+    assert reply is not None
+    assert reply.body == b""
+
+
+@pytest.mark.parametrize(
+    "noise", [b"more", b"0\r\n\r\n", b"HTTP/1.1 101 No\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"]
+)
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"204 No Content\r\nTransfer-Encoding: chunked\r\n",
+        b"200 OK\r\nContent-Length: 0\r\n",
+        b"200 OK\r\nContent-Length: 0\r\nConnection: close\r\n",
+    ],
+)
+def test_noise_behind_an_answer_takes_nothing_from_it_and_ends_the_connection(head: bytes, noise: bytes) -> None:
+    reader = AnswerReader()
+    reply = reader.feed(b"HTTP/1.1 " + head + b"\r\n" + noise)
+    assert reply is not None
+    assert (reply.status, reply.body) == (int(head[:3]), b"")
+    assert not reader.keeps_alive
+
+
+def test_what_follows_a_body_is_no_header_of_this_answer_nor_of_the_next() -> None:
+    reader = AnswerReader()
+    head = b"HTTP/1.1 200 OK\r\nDate: now\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(2):
+        reply = reader.feed(head + b"2\r\n{}\r\n0\r\nDate: later\r\nContent-Encoding: gzip\r\n\r\n")
+        assert reply == HttpReply(200, {"date": "now", "transfer-encoding": "chunked"}, b"{}")
+    assert reader.keeps_alive
+
+
 def test_a_protocol_that_nobody_asked_for() -> None:
     with pytest.raises(MalformedAnswer):
         AnswerReader().feed(b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
