@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from typing import Final, cast
+import select
+import sys
+from typing import Any, Final, cast
 
 from tinkex.actors._transport._answer_reader import AnswerReader, MalformedAnswer
 from tinkex.actors._transport._attempt import HttpReply
@@ -26,6 +28,7 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._whole = True
+        self._ended = False
         self._seconds = 0.0
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -41,10 +44,17 @@ class Connection(asyncio.Protocol):
         return (
             self._answer is None
             and self._whole
+            and not self._ended
             and self._reader.keeps_alive
             and self._transport is not None
             and not self._transport.is_closing()
         )
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come that the loop has not read yet: an end, or what nobody asked for."""
+        socket = None if self._transport is None else self._transport.get_extra_info("socket")
+        return socket is None or not _is_readable(socket)
 
     async def exchange(self, head: bytes, body: bytes, read_seconds: float) -> HttpReply:
         """Write a request and return its answer.
@@ -100,7 +110,10 @@ class Connection(asyncio.Protocol):
             if answer.done():
                 return  # it did not want to hear the rest
             self._extend()
-            begin += _put(transport, file, view[begin:])
+            try:
+                begin += _put(transport, file, view[begin:])
+            except OSError:
+                return  # the peer has closed; what it may have answered before that is still to be read
         self._whole = True
 
     # Time
@@ -147,6 +160,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Have the connection closed: nobody needs half of one."""
+        self._ended = True  # behind TLS, the transport does not say yet that it is closing
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way."""
@@ -162,7 +176,7 @@ class Connection(asyncio.Protocol):
                 if reply is not None:
                     answer.set_result(reply)
                 else:
-                    answer.set_exception(exc if isinstance(exc, OSError) else _broken_off(exc))
+                    answer.set_exception(_broken_off(exc))
         self._wake()
         if self._timer is not None:
             self._timer.cancel()
@@ -209,5 +223,16 @@ def _put(transport: asyncio.Transport, file: int | None, rest: memoryview) -> in
     return len(piece)
 
 
+def _is_readable(socket: Any) -> bool:
+    if sys.platform == "win32":
+        return bool(select.select([socket], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def _broken_off(cause: Exception | None) -> OSError:
+    """Return what an exchange raises: a time that was up elsewhere, in the kernel or in TLS, is not that of a read."""
+    if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
+        return cause
     return ConnectionResetError(f"the connection ended before the answer did{f': {cause}' if cause else ''}")

@@ -146,7 +146,7 @@ class FastLane:
         """Take the one used last, so that what is not needed grows old."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and not self._is_old(connection):
+            if connection.usable and not self._is_old(connection) and connection.silent:
                 return connection
             connection.abort()
         return None

@@ -1,9 +1,12 @@
 """The pool of the fast lane: who gets which connection, and what never goes on the wire."""
 
 import asyncio
+import contextlib
+import errno
 import gc
 import os
 import random
+import socket
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -200,6 +203,54 @@ async def test_an_exchange_given_up_just_as_its_connection_breaks_leaves_no_comp
     assert complaints == []
 
 
+async def test_a_connection_whose_peer_has_ended_it_is_not_used_again_before_it_is_closed_here() -> None:
+    network = Network()
+    of = lane(network)
+    await post(of)
+    network.wires[0].connection.eof_received()
+    assert isinstance(await post(of), HttpReply)
+    assert len(network.wires) == 2
+    await of.close()
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"HTTP/1.1 408 Too Late\r\nContent-Length: 0\r\n\r\n", OK], ids=["end", "408", "200"]
+)
+async def test_what_came_before_a_request_and_was_not_read_yet_is_not_its_answer(says: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as wires:
+        listener.settimeout(10)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        of = FastLane(url, ApiKey("tml-k"), headers={}, connect_seconds=5.0, keepalive_seconds=30.0, tls=None)
+
+        async def served(reply: bytes) -> tuple[Any, socket.socket]:
+            """Post, which comes before the loop looks at its sockets again, and answer on a new connection."""
+            request = asyncio.ensure_future(post(of))
+            wire = wires.enter_context((await asyncio.to_thread(listener.accept))[0])
+            wire.sendall(reply)
+            return await request, wire
+
+        _, wire = await served(OK)
+        if says:
+            wire.sendall(says)
+        else:
+            wire.shutdown(socket.SHUT_WR)
+        reply, _ = await served(OK.replace(b"200 OK", b"201 Created"))
+        assert isinstance(reply, HttpReply)
+        assert reply.status == 201
+        await of.close()
+
+
+async def test_what_the_kernel_gave_up_is_no_read_that_took_too_long() -> None:
+    network = Network(None)
+    sent = asyncio.ensure_future(post(lane(network)))
+    await asyncio.sleep(0)
+    network.wires[0].connection.connection_lost(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
+    attempt = await sent
+    assert isinstance(attempt, Lost)
+    assert not attempt.timed_out
+    assert "Connection timed out" in attempt.cause
+
+
 async def test_a_piece_waits_until_the_socket_has_taken_what_the_transport_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,6 +294,34 @@ async def test_a_piece_waits_until_the_socket_has_taken_what_the_transport_holds
     connection.data_received(OK)
     assert (await exchange).status == 200
     connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError])
+async def test_an_answer_before_the_end_of_a_body_is_heard_though_the_peer_has_closed(
+    monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    class Closed(Wire):
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return SimpleNamespace(fileno=lambda: 77) if name == "socket" else default
+
+    def put(_file: int, _data: memoryview) -> int:
+        raise error
+
+    monkeypatch.setattr(_connection, "os", SimpleNamespace(name="posix", write=put))
+    for said in (b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", b""):
+        connection = Connection()
+        wire = Closed(connection, None)
+        connection.connection_made(wire)
+        exchange = asyncio.ensure_future(connection.exchange(b"HEAD", bytes(PIECE_BYTES + 1), 5.0))
+        await asyncio.sleep(0)
+        if said:
+            wire.say(said)
+            assert (await exchange).status == 413
+            assert not connection.usable
+        connection.connection_lost(None)
+        if not said:
+            with pytest.raises(ConnectionResetError, match="before the answer"):
+                await exchange
 
 
 def test_what_only_httpx_can_do_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
