@@ -35,11 +35,10 @@ def goes_direct(base_url: str, *, local: bool) -> bool:
     """Whether nothing stands between a client and its server that only httpx knows to use.
 
     Args:
-        base_url: a URL that names a user, or a host that is not ASCII, is left to httpx.
+        base_url: a URL that names a user, or is not ASCII, is left to httpx.
         local: whether the server is on this machine; for others the proxies of the environment are asked.
     """
-    netloc = urlsplit(base_url).netloc
-    return "@" not in netloc and netloc.isascii() and (local or not _proxies())
+    return "@" not in urlsplit(base_url).netloc and base_url.isascii() and (local or not _proxies())
 
 
 def _proxies() -> dict[str, str]:

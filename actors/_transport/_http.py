@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from tinkex.actors._transport._attempt import Attempt
+from tinkex.actors._transport._attempt import Attempt, NotSent, cause_of
 from tinkex.actors._transport._fast_lane import FastLane, goes_direct
 from tinkex.actors._transport._loopback import is_loopback
 from tinkex.protocol import ApiKey
@@ -60,9 +60,11 @@ class Http:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Attempt:
         """Send one request and read its whole answer; never repeats, never raises for what the network did."""
-        return await self._counted(
-            self._open_httpx().exchange(method, path, body, read_seconds=read_seconds, headers=headers)
-        )
+        try:
+            lane = self._open_httpx()
+        except OSError as error:
+            return NotSent(cause_of(error))
+        return await self._counted(lane.exchange(method, path, body, read_seconds=read_seconds, headers=headers))
 
     async def post(
         self, path: str, body: bytes, *, read_seconds: float, headers: Mapping[str, str] = _NO_HEADERS
@@ -70,7 +72,11 @@ class Http:
         """Like ``exchange`` with ``POST``, on the fast lane where neither a transport nor a proxy is in its way."""
         if not self._direct:
             return await self.exchange("POST", path, body, read_seconds=read_seconds, headers=headers)
-        return await self._counted(self._open_lane().post(path, body, read_seconds=read_seconds, headers=headers))
+        try:
+            lane = self._open_lane()
+        except OSError as error:
+            return NotSent(cause_of(error))
+        return await self._counted(lane.post(path, body, read_seconds=read_seconds, headers=headers))
 
     async def close(self) -> None:
         """Close the pools when the last exchange under way has ended; a later one opens and closes one of its own.
@@ -94,12 +100,15 @@ class Http:
             return
         httpx_lane, self._httpx_lane = self._httpx_lane, None
         lane, self._lane = self._lane, None
-        if lane is not None:
-            await lane.close()
-        if httpx_lane is not None:
-            await httpx_lane.close()
+        try:
+            if lane is not None:
+                await lane.close()
+        finally:  # where the wait for the one is cancelled, the other is closed all the same
+            if httpx_lane is not None:
+                await httpx_lane.close()
 
     def _open_httpx(self) -> "HttpxLane":
+        """Return the lane, made where there is none; raise ``OSError`` where the environment keeps it from that."""
         if self._httpx_lane is None:
             # httpx comes with the first exchange, not with the import of tinkex.
             from tinkex.actors._transport._httpx_lane import HttpxLane  # noqa: PLC0415
@@ -116,6 +125,7 @@ class Http:
         return self._httpx_lane
 
     def _open_lane(self) -> FastLane:
+        """Like ``_open_httpx``."""
         if self._lane is None:
             tls = None
             if not self._base_url.startswith("http:"):

@@ -1,7 +1,8 @@
 """The way of every exchange that is not on the fast lane: the only place that knows httpx."""
 
+import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
@@ -23,8 +24,31 @@ def context_of_tls(*, trust_env: bool) -> ssl.SSLContext:
 
     Args:
         trust_env: whether ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured.
+
+    Raises:
+        OSError: they name no certificates that can be read.
     """
-    return httpx.create_ssl_context(trust_env=trust_env)
+    with _read_environment():
+        return httpx.create_ssl_context(trust_env=trust_env)
+
+
+@contextlib.contextmanager
+def _read_environment() -> Generator[None]:
+    """Raise ``OSError`` for what the environment names and httpx cannot use, without URLs, which may hold secrets."""
+    try:
+        yield
+    except httpx.InvalidURL:
+        raise OSError("a proxy that the environment names is no URL; look at the variables *_proxy") from None
+    except ValueError:
+        raise OSError(
+            "a proxy that the environment names has a scheme that httpx does not know; look at the variables *_proxy"
+        ) from None
+    except ImportError as error:
+        raise OSError(f"a proxy that the environment names cannot be used: {error}") from error
+    except OSError as error:
+        raise OSError(
+            f"SSL_CERT_FILE or SSL_CERT_DIR names no certificates that can be read: {cause_of(error)}"
+        ) from error
 
 
 class HttpxLane:
@@ -58,26 +82,32 @@ class HttpxLane:
         local: bool,
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
-        """Make the pool; the first connection opens with the first request."""
+        """Make the pool; the first connection opens with the first request.
+
+        Raises:
+            OSError: proxies or certificates that the environment names cannot be used.
+        """
         verify, trust_env = not base_url.startswith("http:"), not local
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=MOST_IDLE, keepalive_expiry=keepalive_seconds
         )
         names_no_user = "@" not in urlsplit(base_url).netloc
-        if transport is None and goes_direct(base_url, local=local):
-            transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=trust_env, limits=limits)
+        with _read_environment():
+            if transport is None and goes_direct(base_url, local=local):
+                transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=trust_env, limits=limits)
+            client = httpx.AsyncClient(
+                transport=transport,
+                verify=verify,
+                trust_env=trust_env,
+                limits=limits,
+                headers=dict(headers),
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            )
         self._base_url: Final = base_url
         self._api_key: Final = api_key
         self._connect_seconds: Final = connect_seconds
         self._transport: Final = transport if names_no_user else None
-        self._client: Final = httpx.AsyncClient(
-            transport=transport,
-            verify=verify,
-            trust_env=trust_env,
-            limits=limits,
-            headers=dict(headers),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        )
+        self._client: Final = client
         self._exchanges: Final = Exchanges() if transport is None else exchanges_over(transport)
         self._heads: Final[dict[tuple[object, ...], httpx.Headers]] = {}
 

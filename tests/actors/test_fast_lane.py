@@ -331,6 +331,7 @@ def test_what_only_httpx_can_do_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -
     assert goes_direct("https://tinker.example/services", local=False)
     assert not goes_direct("https://user:word@tinker.example", local=False)
     assert not goes_direct("https://t\u00efnker.example", local=False)
+    assert not goes_direct("https://tinker.example/s\u00efrvices", local=True)
     monkeypatch.setenv("https_proxy", "http://proxy.example")
     assert not goes_direct("https://tinker.example", local=False)
     assert goes_direct("http://127.0.0.1:8080", local=True)

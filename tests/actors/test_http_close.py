@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from support_lanes import change_lanes
+from support_peers import answer, keeps, listening
 from tinkex.actors._transport._attempt import HttpReply
 from tinkex.actors._transport._http import Http
 from tinkex.protocol import ApiKey
@@ -123,6 +124,34 @@ async def test_an_exchange_that_comes_later_closes_behind_itself_even_if_it_is_c
     pool.gate.set()
     assert isinstance(await ask(http), HttpReply)
     assert pool.closed_with == [0, 0]
+
+
+async def test_a_close_that_is_cancelled_leaves_neither_way_open() -> None:
+    wires: list[asyncio.StreamWriter] = []
+    gone = asyncio.Semaphore(0)
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wires.append(writer)
+        try:
+            await keeps([], answer("200 OK", b"{}"))(reader, writer)
+        finally:
+            gone.release()
+
+    async with listening(peer) as url:
+        http = Http(url, ApiKey("tml-x"))
+        assert isinstance(await http.post("/x", b"{}", read_seconds=5.0), HttpReply)
+        assert isinstance(await ask(http), HttpReply)
+        closing = asyncio.ensure_future(http.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        try:
+            for _ in range(2):
+                await asyncio.wait_for(gone.acquire(), 10)
+        finally:
+            for writer in wires:
+                writer.transport.abort()
+    assert len(wires) == 2
 
 
 async def test_an_open_one_keeps_its_pool() -> None:
