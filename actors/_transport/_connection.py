@@ -100,9 +100,10 @@ class Connection(asyncio.Protocol):
         self, transport: asyncio.Transport, head: bytes, body: bytes, answer: "asyncio.Future[HttpReply]"
     ) -> None:
         self._whole = False
-        transport.set_write_buffer_limits(high=0)  # from now on a transport that is not paused holds nothing back
-        transport.write(head)
         view, begin, file = memoryview(body), 0, _file_beneath(transport)
+        # A transport that is not paused holds nothing back from now on. One of TLS would be paused for good by a 0.
+        transport.set_write_buffer_limits(high=0 if file is not None else 1)
+        transport.write(head)
         while begin < len(body):
             while self._paused and not answer.done():
                 self._drained = self._loop.create_future()

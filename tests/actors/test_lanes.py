@@ -213,6 +213,28 @@ async def test_a_large_body_arrives_whole_and_with_its_length(lane: str) -> None
     assert arrived == body
 
 
+async def test_a_large_body_arrives_whole_behind_tls(
+    lane: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    tls, certificate = server_context(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    bodies = [random.Random(size).randbytes(size) for size in (20 * _connection.PIECE_BYTES + 8, 3)]
+    arrived: list[bytes] = []
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            arrived.append((await asked(reader))[2])
+            writer.write(answer("200 OK", b"{}"))
+
+    async with listening(peer, tls) as url, at(url) as http:
+        http.local = False  # so that the certificate is trusted
+        for body in bodies:
+            assert isinstance(await post(http, lane, body), HttpReply)
+    assert arrived == bodies
+
+
 async def test_a_redirect_is_an_answer_like_any(lane: str) -> None:
     elsewhere: list[str] = []
 
