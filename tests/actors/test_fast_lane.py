@@ -324,6 +324,33 @@ async def test_an_answer_before_the_end_of_a_body_is_heard_though_the_peer_has_c
                 await exchange
 
 
+@pytest.mark.parametrize("tls", [None, object()], ids=["plain", "tls"])
+async def test_an_answer_that_has_come_is_read_before_more_of_a_body_is_written(tls: Any) -> None:
+    here, there = socket.socketpair()
+
+    class Told(Wire):
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return {"socket": here, "sslcontext": tls}.get(name, default)
+
+    with here, there:
+        here.setblocking(False)
+        there.setblocking(False)
+        connection = Connection()
+        wire = Told(connection, None)
+        connection.connection_made(wire)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(here, lambda: wire.say(here.recv(65_536)))
+        there.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        reply = await connection.exchange(b"HEAD", bytes(PIECE_BYTES + 1), 5.0)
+        loop.remove_reader(here)
+        assert reply.status == 413
+        assert wire.written == b"HEAD"
+        with pytest.raises(BlockingIOError):
+            there.recv(1)
+        assert not connection.usable
+        connection.connection_lost(None)
+
+
 def test_what_only_httpx_can_do_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
