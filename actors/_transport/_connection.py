@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
             while self._paused and not answer.done():
                 self._drained = self._loop.create_future()
                 await self._drained
-            if not self.silent:
+            if not answer.done() and not self.silent:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)  # the loop has looked, and has read
             if answer.done():

@@ -251,6 +251,25 @@ async def test_what_the_kernel_gave_up_is_no_read_that_took_too_long() -> None:
     assert "Connection timed out" in attempt.cause
 
 
+async def test_a_peer_that_breaks_off_in_mid_body_is_lost() -> None:
+    here, there = socket.socketpair()
+
+    class Broken(Wire):
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return {"socket": here, "sslcontext": True}.get(name, default)
+
+    with here, there:
+        connection = Connection()
+        connection.connection_made(Broken(connection, None))
+        connection.pause_writing()
+        exchange = asyncio.ensure_future(connection.exchange(b"HEAD", bytes(PIECE_BYTES + 1), 5.0))
+        await asyncio.sleep(0)
+        connection.connection_lost(None)
+        here.close()  # as a transport does next
+        with pytest.raises(ConnectionResetError, match="before the answer"):
+            await exchange
+
+
 async def test_a_piece_waits_until_the_socket_has_taken_what_the_transport_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
