@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         return (
             self._answer is None
             and self._whole
+            and not self._paused
             and not self._ended
             and self._reader.keeps_alive
             and self._transport is not None
@@ -101,8 +102,6 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._whole = False
         view, begin, file = memoryview(body), 0, _file_beneath(transport)
-        # A transport that is not paused holds nothing back from now on. One of TLS would be paused for good by a 0.
-        transport.set_write_buffer_limits(high=0 if file is not None else 1)
         transport.write(head)
         while begin < len(body):
             while self._paused and not answer.done():
@@ -145,6 +144,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
+        # A transport that is not paused holds nothing back from now on. One of TLS would be paused for good by a 0.
+        self._transport.set_write_buffer_limits(high=0 if _file_beneath(self._transport) is not None else 1)
 
     def data_received(self, data: bytes) -> None:
         """Read on; what nobody asked for ends the connection."""

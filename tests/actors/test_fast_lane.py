@@ -203,6 +203,19 @@ async def test_an_exchange_given_up_just_as_its_connection_breaks_leaves_no_comp
     assert complaints == []
 
 
+async def test_a_connection_with_a_part_of_an_answered_request_still_to_be_written_is_not_used_again() -> None:
+    network = Network(None)
+    of = lane(network)
+    for number in (1, 2):
+        request = asyncio.ensure_future(post(of))
+        await asyncio.sleep(0)
+        assert len(network.wires) == number
+        network.wires[-1].connection.pause_writing()
+        network.wires[-1].say(OK)
+        assert isinstance(await request, HttpReply)
+        assert network.open == 0
+
+
 async def test_a_connection_whose_peer_has_ended_it_is_not_used_again_before_it_is_closed_here() -> None:
     network = Network()
     of = lane(network)
