@@ -10,7 +10,7 @@ class HttpReply(msgspec.Struct, frozen=True):
 
     status: int
     headers: Mapping[str, str]
-    """Found by their names in any case."""
+    """Found by their names in lower case."""
 
     body: bytes
 

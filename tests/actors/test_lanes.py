@@ -331,41 +331,6 @@ async def test_a_lane_is_closed_behind_the_last_exchange(lane: str) -> None:
         await asyncio.wait_for(ended.wait(), 10)
 
 
-# What the environment names
-
-
-@pytest.mark.parametrize(
-    ("proxy", "word"),
-    [
-        ("socks://user:hunter2@127.0.0.1:1", "scheme"),
-        ("http://user:hunter2#@127.0.0.1:1", "no URL"),
-        ("http://hunter2@127.0.0.1:port", "no URL"),
-    ],
-)
-async def test_a_proxy_that_nobody_can_use_is_not_sent_and_said_without_its_password(
-    monkeypatch: pytest.MonkeyPatch, proxy: str, word: str
-) -> None:
-    monkeypatch.setenv("all_proxy", proxy)
-    async with at("http://tinker.example") as http:
-        for attempt in (
-            await http.post("/a", b"{}", read_seconds=1.0),
-            await http.exchange("GET", "/b", None, read_seconds=1.0),
-        ):
-            assert isinstance(attempt, NotSent)
-            assert word in attempt.cause
-            assert "hunter2" not in attempt.cause
-
-
-async def test_certificates_that_are_not_there_are_not_sent(lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
-    async with at("https://tinker.example") as http:
-        attempt = await post(http, lane)
-    assert isinstance(attempt, NotSent)
-    assert "SSL_CERT_FILE" in attempt.cause
-
-
 # Which of the two
 
 

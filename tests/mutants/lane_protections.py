@@ -31,6 +31,20 @@ WAYS = (
         (POOL, "-k", "idle_connection_ends_it"),
     ),
     Protection(
+        "what came to an idle connection and was not read yet is no answer to the next request",
+        "actors/_transport/_fast_lane.py",
+        " and connection.silent:",
+        ":",
+        (POOL, "-k", "not_read_yet"),
+    ),
+    Protection(
+        "a large body goes out behind TLS",
+        "actors/_transport/_connection.py",
+        "high=0 if _file_beneath(self._transport) is not None else 1",
+        "high=0",
+        (LANES, "-k", "behind_tls and fast"),
+    ),
+    Protection(
         "an exchange that is given up leaves no connection",
         "actors/_transport/_fast_lane.py",
         "            if answered and connection.usable:",
