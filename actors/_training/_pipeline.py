@@ -247,9 +247,12 @@ class Pipeline:
         else:
             self._results.asked(operation, flight.task)
 
-    def _recall(self) -> None:
-        """Call back what has not begun, before numbers or the whole client are in question."""
-        for flight in self._runway.recall():
+    def _recall(self, *, heard: bool = False) -> None:
+        """Call back what has not begun, before numbers or the whole client are in question.
+
+        ``heard`` says that it is for a failure of which the io loop knew first.
+        """
+        for flight in self._runway.recall(heard=heard):
             self._line.pop()
             self.sequence.give_back(flight.send)
         self._catch_up()
@@ -297,7 +300,10 @@ class Pipeline:
             return
         flight = self._line.popleft()
         self._taken(flight, sent, None)
-        self._on_result(operation, part, read_inline(operation.name, sent.body))
+        outcome = read_inline(operation.name, sent.body)
+        if not isinstance(outcome, Done):
+            self._recall()
+        self._on_result(operation, part, outcome)
         self._runway.land(flight)  # last: behind a failure nothing begins
 
     # Results
@@ -308,26 +314,27 @@ class Pipeline:
 
     def _on_outcome(self, operation: Operation, part: Part, outcome: Outcome) -> None:
         self._results.came(operation, part)
-        if not operation.answered:
+        failed = not isinstance(outcome, Done)
+        if failed:
+            self._recall(heard=True)
+        spoils = failed and operation.makes_gradients and self.sequence.suspicion is None
+        if spoils or not operation.answered:  # a failed pass is one, though its caller has just stopped waiting
             self._on_result(operation, part, outcome)
-        elif not isinstance(outcome, Done):
-            self._recall()  # nothing begins behind a failure before that
+        elif failed:
             self._react([])
 
     def _on_result(self, operation: Operation, part: Part, outcome: Outcome) -> None:
+        """React to ``outcome``; what had not begun was called back, unless it is ``Done``."""
         match outcome:
             case Done(body, form):
                 self._react(self._read(operation, part, body, form))
             case Failed(error):
-                self._recall()
                 self._on_failed(operation, part, error)
             case ResultLost(error) if error.status in _GONE:
-                self._recall()
                 self._doubts += 1
                 work = session_gone(self._transport, self._session_id)
                 self._actor.run_io("is the session gone", work, partial(self._on_doubt, operation, error))
             case ResultLost(error):
-                self._recall()
                 self._react(self.sequence.lose(operation, error))
 
     def _on_doubt(self, operation: Operation, error: TinkexError, result: Result[TinkexError | None]) -> None:

@@ -45,7 +45,7 @@ class Runway:
         self._staged: deque[Flight] = deque()
         self._flying: Flight | None = None
         self._ready: Flight | None = None
-        self._halted = False
+        self._halts = 0
         self._heard: deque[Heard] = deque()
         self._wake_below = 0
         self._woken = False
@@ -55,7 +55,7 @@ class Runway:
     def stage(self, flight: Flight) -> bool:
         """Have ``flight`` begin behind what was staged before; return True for the first, which ``depart`` begins."""
         with self._lock:
-            if self._flying is not None or self._halted:
+            if self._flying is not None or self._halts:
                 self._staged.append(flight)
                 return False
             self._flying = self._ready = flight
@@ -67,10 +67,14 @@ class Runway:
         if ready is not None:
             ready.task.begin()
 
-    def recall(self) -> list[Flight]:
-        """Take back what has not begun, newest first: it never will."""
+    def recall(self, *, heard: bool) -> list[Flight]:
+        """Take back what has not begun, newest first: it never will.
+
+        ``heard`` says that the actor has heard of one of the failures that halt this. Only when it has heard of all of
+        them does anything begin again: it may call back for another reason before it knows of a failure.
+        """
         with self._lock:
-            self._halted = False
+            self._halts -= heard
             staged = list(reversed(self._staged))
             self._staged.clear()
         for flight in staged:
@@ -110,14 +114,14 @@ class Runway:
             self._wake()
 
     def halt(self) -> None:
-        """Begin nothing more until the actor has heard of a failure, and has called back what is staged."""
+        """Begin nothing more until the actor has heard of this failure, and has called back what is staged."""
         with self._lock:
-            self._halted = True
+            self._halts += 1
 
     def _next(self, send: Send) -> Flight | None:
         if self._flying is None or self._flying.send is not send:  # it was given up, and others may be on their way
             return None
         self._flying = None
-        if not self._halted and self._staged:
+        if not self._halts and self._staged:
             self._flying = self._staged.popleft()
         return self._flying

@@ -86,19 +86,19 @@ class Runways(RuleBasedStateMachine):
         self.staged = list[Flight]()
         self.flying: Flight | None = None
         self.ready: Flight | None = None
-        self.halted = False
+        self.halts = 0
         self.called_back = set[int]()
         self.made = 0
 
     def next(self) -> None:
-        self.flying = self.staged.pop(0) if self.staged and not self.halted else None
+        self.flying = self.staged.pop(0) if self.staged and not self.halts else None
 
     @rule()
     def stage(self) -> None:
         self.made += 1
         made = flight(self.made, self.begun)
         self.runway.stage(made)
-        if self.flying is None and not self.halted:
+        if self.flying is None and not self.halts:
             self.flying = self.ready = made
         else:
             self.staged.append(made)
@@ -122,18 +122,20 @@ class Runways(RuleBasedStateMachine):
     def a_late_acceptance_of_what_was_given_up(self) -> None:
         self.runway.accepted(flight(0, self.begun).send, SENT, "r")
 
-    @rule()
-    def recall(self) -> None:
-        back = self.runway.recall()
+    @rule(heard=st.booleans())
+    def recall(self, heard: bool) -> None:
+        heard = heard and self.halts > 0
+        back = self.runway.recall(heard=heard)
         assert back == self.staged[::-1]
         assert all(cast("Task", one.task).refused for one in back)
         self.called_back |= {one.send.seq_id for one in back}
-        self.staged, self.halted = [], False
+        self.staged = []
+        self.halts -= heard
 
     @rule()
     def halt(self) -> None:
         self.runway.halt()
-        self.halted = True
+        self.halts += 1
 
     @invariant()
     def each_begins_once_in_order_and_none_that_was_called_back_does(self) -> None:
