@@ -75,6 +75,8 @@ class Runway:
         """
         with self._lock:
             self._halts -= heard
+            if self._halts < 0:
+                raise AssertionError("a failure is heard of once, and on the io loop first")
             staged = list(reversed(self._staged))
             self._staged.clear()
         for flight in staged:
