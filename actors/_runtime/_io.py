@@ -13,6 +13,7 @@ from tinkex.actors._runtime._loop import IoLoop
 from tinkex.actors._runtime._outcome import Outcome
 from tinkex.actors._runtime._report import report
 from tinkex.actors._runtime._threads import OsThreads, Threads
+from tinkex.protocol import TinkexError
 
 if TYPE_CHECKING:
     from tinkex.actors._runtime._park import Parker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _GRACE_SECONDS: Final = 1.0
+_CANCELLED: Final = Outcome[Any](cancelled=True)
 
 _abandoned: list[Any] = []
 
@@ -27,7 +29,7 @@ _abandoned: list[Any] = []
 class IoTask(Generic[T]):
     """A coroutine handed to the io thread; made by ``IoThread.submit``."""
 
-    __slots__ = ("_cancelled", "_context", "_coro", "_done", "_ended", "_loop", "_stepped", "_task")
+    __slots__ = ("_cancelled", "_context", "_coro", "_done", "_ended", "_loop", "_stepped", "_task", "_unbegun")
 
     def __init__(
         self,
@@ -35,23 +37,26 @@ class IoTask(Generic[T]):
         coro: Coroutine[Any, Any, T],
         done: Callable[[Outcome[T]], object],
         ended: "Callable[[IoTask[Any]], None]",
+        unbegun: Outcome[Any] = _CANCELLED,
     ) -> None:
-        """Tell ``done`` once how ``coro`` ended, then ``ended`` that it did; without a ``loop`` it cannot begin."""
+        """Tell ``done`` once how ``coro`` ended, then ``ended`` that it did; without a ``loop`` it ends ``unbegun``."""
         self._loop = loop
         self._coro = coro
         self._context = contextvars.copy_context()
         self._done = [done]
         self._ended = ended
+        self._unbegun = unbegun
         self._task: asyncio.Task[None] | None = None
         self._cancelled = self._stepped = False
 
     def begin(self) -> None:
         """Run the coroutine soon, once, in a copy of the context that this was made in. Any thread, never waits.
 
-        Where the loop is closed it ends cancelled, before this returns.
+        Where there is no loop, or a closed one, it ends before this returns.
         """
         if self._loop is None:
-            self.refuse()
+            self._coro.close()
+            self.end(self._unbegun)
             return
         try:
             self._loop.call_soon_threadsafe(self.begin_here, context=self._context)
@@ -139,6 +144,7 @@ class IoThread:
     _thread: threading.Thread | None
     _ident: int | None
     _ending: "asyncio.Task[None] | None"
+    _unbegun: Outcome[Any]
 
     def __init__(self, threads: Threads | None = None) -> None:
         """Start nothing."""
@@ -164,9 +170,9 @@ class IoThread:
     def submit(self, coro: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], object]) -> IoTask[T]:
         """Run ``coro`` on the loop, in a copy of the caller's context, and tell ``done`` how it ended.
 
-        ``done`` is called exactly once, on the io thread; it must be quick. Where there is no such thread any more
-        (after ``close``, or where the interpreter refuses to start it) ``coro`` is closed and ``done`` told
-        ``cancelled`` on the caller's own thread, before this returns.
+        ``done`` is called exactly once, on the io thread; it must be quick. Where there is no such thread, ``coro``
+        is closed and ``done`` told on the caller's own thread, before this returns: ``cancelled`` after ``close``, and
+        a ``TinkexError`` where the thread could not be started, which the next one tries again.
         """
         task = self.prepare(coro, done)
         task.begin()
@@ -175,7 +181,7 @@ class IoThread:
     def prepare(self, coro: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], object]) -> IoTask[T]:
         """Like ``submit``, but ``coro`` waits to be begun; it counts as open, and ends with all others."""
         with self._lock:
-            task = IoTask(self._open(), coro, done, self._forget)
+            task = IoTask(self._open(), coro, done, self._forget, self._unbegun)
             self._tasks[task] = None
         return task
 
@@ -226,15 +232,18 @@ class IoThread:
         self._tasks = {}
         self._watchers = []
         self._loop = self._thread = self._ident = self._ending = None
+        self._unbegun = _CANCELLED
 
     def _open(self) -> asyncio.AbstractEventLoop | None:
+        self._unbegun = _CANCELLED
         if self._loop is None and not self._closed:
             self._loop = loop = self._threads.new_loop()
             try:
                 self._thread = self._threads.start_thread("io", partial(self._serve, loop))
-            except RuntimeError:
+            except RuntimeError as error:
                 self._loop = None
                 loop.close()
+                self._unbegun = _no_thread(error)
                 for task in tuple(self._tasks):  # of a finalizer that ran meanwhile
                     task.refuse()
         return None if self._closed else self._loop
@@ -274,6 +283,17 @@ class IoThread:
             loop.abort_connections()
         await loop.shutdown_asyncgens()
         loop.call_soon(loop.stop)  # behind what closes them
+
+
+def _no_thread(cause: RuntimeError) -> Outcome[Any]:
+    error = TinkexError(
+        f"nothing was sent, because its thread did not start ({cause}): have fewer threads or allow more, and repeat",
+        kind="api_connection",
+        category="unknown",
+        data={"outcome": "not_sent"},
+    )
+    error.__cause__ = cause
+    return Outcome(error=error)
 
 
 def _ran_to_its_stop(loop: asyncio.AbstractEventLoop) -> bool:

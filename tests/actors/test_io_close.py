@@ -14,6 +14,7 @@ from support_io import SOON, Done, forever, value
 from tinkex.actors._runtime._io import IoThread
 from tinkex.actors._runtime._outcome import Outcome
 from tinkex.actors._runtime._threads import OsThreads
+from tinkex.protocol import TinkexError
 
 
 @pytest.fixture
@@ -249,11 +250,21 @@ class Refusing(OsThreads):
         raise RuntimeError(f"can't create new thread {name} for {target} at interpreter shutdown")
 
 
-def test_where_no_thread_can_start_coroutines_are_cancelled_at_once() -> None:
+def test_where_no_thread_can_start_coroutines_end_at_once_and_say_why() -> None:
     threads = Refusing()
     io = IoThread(threads)
     done, nested = Done(), Done()
     threads.meanwhile.append(lambda: io.submit(value(2), nested))
     io.submit(value(1), done)
-    assert done.outcomes == nested.outcomes == [Outcome(cancelled=True)]
+    assert nested.outcomes == [Outcome(cancelled=True)]
+    (outcome,) = done.outcomes
+    assert isinstance(outcome.error, TinkexError)
+    assert (outcome.error.kind, outcome.error.data["outcome"]) == ("api_connection", "not_sent")
+    cancelled = Done()
+    io.prepare(value(3), cancelled).cancel()
+    assert cancelled.outcomes == [Outcome(cancelled=True)], "by whoever has it"
+    assert io.open_tasks() == 0
     assert io.close()
+    closed = Done()
+    io.submit(value(4), closed)
+    assert closed.outcomes == [Outcome(cancelled=True)]
