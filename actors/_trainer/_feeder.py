@@ -92,7 +92,9 @@ class Feeder(GenServer[Any]):
             return Ok(Fed(stop, None, ended=True))
         if not isinstance(batch, Batch):
             return Err(_wrong(f"batch() must return a Batch or None, not {type(batch).__name__}"))
-        if not batch.micro_batches or not all(batch.micro_batches):
+        # Each is read once, and here: an iterator would be empty by the time that it is sent.
+        micro_batches = [list(micro) for micro in batch.micro_batches]
+        if not micro_batches or not all(micro_batches):
             return Err(_wrong("batch() must return at least one micro batch, each with at least one datum"))
         adam = cast("object", self._program.adam_params(message.update))
         if not isinstance(adam, AdamParams):
@@ -103,9 +105,9 @@ class Feeder(GenServer[Any]):
         rows = _rows(batch.rows)
         if isinstance(rows, Err):
             return rows
-        tokens = sum(datum.model_input.length for micro in batch.micro_batches for datum in micro)
-        weight = _weight(batch.micro_batches)
-        return Ok(Fed(stop, Prepared(batch.micro_batches, adam, cursor.value, rows.value, tokens, weight)))
+        tokens = sum(datum.model_input.length for micro in micro_batches for datum in micro)
+        weight = _weight(micro_batches)
+        return Ok(Fed(stop, Prepared(micro_batches, adam, cursor.value, rows.value, tokens, weight)))
 
 
 def _plain(cursor: Any) -> Result[Any]:
