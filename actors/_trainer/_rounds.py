@@ -26,6 +26,7 @@ class Rounds:
         host: ClientActor[Any],
         *,
         status: Callable[[], RunStatus],
+        phase: Callable[[], Phase],
         budget: Callable[[Phase], float],
         over: Callable[[TinkexError], None],
         log: Any,
@@ -33,6 +34,7 @@ class Rounds:
         """Begin with nothing to look after; ``over`` is told why nothing can be written down any more."""
         self._host = host
         self._status = status
+        self._phase = phase
         self._budget = budget
         self._pulse = pulse_file()
         self._over = over
@@ -40,6 +42,9 @@ class Rounds:
         self._journal: GenRef[Any] | None = None
         self._beating = False
         self._seen: set[int] = set()
+        self._answers: dict[int, dict[str, Any]] = {}
+        """To commands; those that are not known to be written down."""
+        self._writing: set[int] = set()
 
     def begin(self, journal: GenRef[Any]) -> None:
         """Set out."""
@@ -70,9 +75,11 @@ class Rounds:
         if status.state in ENDED:
             self._pulse.forget(status.run)
             return
-        phase: Phase = "restoring" if status.state == "restoring" else "update"
+        phase = self._phase()
         waiting = status.waiting or ""
-        budget = 0.0 if phase == "restoring" and waiting else self._budget(phase)
+        # A program may take its time: to start its process again would not make it faster.
+        excused = phase == "batch" or (phase == "restoring" and waiting != "")
+        budget = 0.0 if excused else self._budget(phase)
         state = waiting if waiting.startswith("paused") else status.state
         self._pulse.beat(RunPulse(status.run, status.update, phase, state, budget))
 
@@ -88,6 +95,8 @@ class Rounds:
                     if command.id not in self._seen:
                         self._seen.add(command.id)
                         self._obey(command)
+                    elif command.id in self._answers:
+                        self._write_answer(command.id)
 
     # What other processes ask
 
@@ -100,17 +109,25 @@ class Rounds:
         self._host.run_when("command done", reply, partial(self._answer, command))
 
     def _answer(self, command: Command, result: Result[Any]) -> None:
-        if self._journal is None or not self._journal.is_alive():
-            return
-        answer: dict[str, Any] = (
+        self._answers[command.id] = (
             {"ok": msgspec.to_builtins(result.value)} if isinstance(result, Ok) else {"error": result.error.to_dict()}
         )
-        done = self._journal.ask(AnswerCommand(command.id, answer), block=False)
-        self._host.run_when("command answered", done, self._answered)
+        self._write_answer(command.id)
 
-    def _answered(self, result: Result[bool]) -> None:
+    def _write_answer(self, command_id: int) -> None:
+        """Write an answer down; where that fails, the next beat finds the command open and comes back to it."""
+        if self._journal is None or not self._journal.is_alive() or command_id in self._writing:
+            return
+        self._writing.add(command_id)
+        done = self._journal.ask(AnswerCommand(command_id, self._answers[command_id]), block=False)
+        self._host.run_when("command answered", done, partial(self._answered, command_id))
+
+    def _answered(self, command_id: int, result: Result[bool]) -> None:
+        self._writing.discard(command_id)
         if isinstance(result, Err):
             self._log.warning("command not answered", error=result.error.message)
+        else:
+            self._answers.pop(command_id, None)
 
 
 _MESSAGES: Final[dict[str, Request[Any]]] = {

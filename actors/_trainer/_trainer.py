@@ -51,7 +51,9 @@ class Trainer(ClientActor[TrainerProxy]):
         self._board = Board(config.run, self.runtime.clock.time)
         self._journal: GenRef[Any] | None = None
         self._run: Running | None = None
-        self._rounds = Rounds(self, status=self.run_status, budget=self._budget, over=self._over, log=self._log)
+        self._rounds = Rounds(
+            self, status=self.run_status, phase=self._phase, budget=self._budget, over=self._over, log=self._log
+        )
         self._pausing: list[Call] = []
         self._stopping: list[Call] = []
         self._awaiting: list[Call] = []
@@ -299,6 +301,12 @@ class Trainer(ClientActor[TrainerProxy]):
             durable_update=board.durable.update if board.durable is not None else None,
             durable_path=board.durable.path if board.durable is not None else None,
         )
+
+    def _phase(self) -> Phase:
+        if self._board.state == "restoring":
+            return "restoring"
+        epoch = self._run.epoch if self._run is not None else None
+        return epoch.training.phase if epoch is not None else "update"
 
     def _budget(self, phase: Phase) -> float:
         return self._run.watchdog.budget(phase) if self._run is not None and self._config.watchdog.enabled else 0.0

@@ -17,6 +17,7 @@ from tinkex.actors._trainer._feeder import Fed, Feed, Outline, Prepared
 from tinkex.actors._trainer._meter import Meter
 from tinkex.actors._trainer._position import Position
 from tinkex.actors._trainer._saves import Measured, Saves, Verdicts
+from tinkex.actors._trainer._watchdog import Phase
 from tinkex.protocol import Err, Ok, Result, TinkexError, messages
 from tinkex.protocol.replies import ForwardBackwardOutput, OptimStepOutput
 
@@ -125,9 +126,9 @@ class Training:
         return Verdicts(self.course.stop_after, list(self._unjudged))
 
     @property
-    def feeding(self) -> bool:
-        """Whether the program is at work."""
-        return self._feeding
+    def phase(self) -> Phase:
+        """What it is at: where nothing else is on its way, the program's work is what is waited for."""
+        return "batch" if self._feeding and not self._updates and not self.held else "update"
 
     def go_on(self) -> None:
         """Send what may be sent; to be called whenever something has changed."""

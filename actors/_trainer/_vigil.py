@@ -9,7 +9,7 @@ from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._runtime._clock import Timer
 from tinkex.actors._trainer._meter import Meter
 from tinkex.actors._trainer._training import Training
-from tinkex.actors._trainer._watchdog import Phase, Watchdog
+from tinkex.actors._trainer._watchdog import Watchdog
 from tinkex.protocol import Err, Result, TinkexError, messages
 from tinkex.protocol.replies import ActorStatus, TrainingRunInfo
 
@@ -94,11 +94,10 @@ class Vigil:
         if self._over or isinstance(result, Err) or subject.meter.paused:
             return
         busy = subject.training.busy
-        phase: Phase = "batch" if subject.training.feeding and not busy else "update"
         # One that sends no further update makes no progress once those on their way are done; its save still may hang.
         waits = subject.training.held and not busy
         seconds = 0.0 if waits else subject.meter.since_progress(self._host.runtime.clock.monotonic())
-        stall = self._watchdog.judge(phase, seconds, result.value.operations)
+        stall = self._watchdog.judge(subject.training.phase, seconds, result.value.operations)
         slow = stall.why if stall is not None and stall.phase == "batch" else None
         if slow != self._slow:
             self._slow = slow
