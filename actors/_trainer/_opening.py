@@ -75,6 +75,9 @@ class Opening:
         """Begin with nothing asked; ``take`` sets out."""
         self.service: GenRef[Any] | None = None
         self.epoch = 0
+        self.held: int | None = None
+        self.rollback: Rollback | None = None
+        """What it takes the run with, as long as ``epoch`` is 0."""
         self._host = host
         self._config = config
         self._journal = journal
@@ -100,10 +103,16 @@ class Opening:
 
     def take(self, held: int | None, rollback: Rollback | None) -> None:
         """Take the run, and go on from there; a store that is locked for long is tried again."""
+        self.held, self.rollback = held, rollback
         self._take = partial(self.take, held, rollback)
-        self._ask("taken", self._journal, Take(self._reason, held=held, rollback=rollback), self._taken)
+        reply: Any = self._journal.ask(Take(self._reason, held=held, rollback=rollback), block=False)
+        self._host.run_when("taken", reply, self._taken)
 
     def _taken(self, result: Result[Taken]) -> None:
+        if self._closed:
+            if isinstance(result, Ok):
+                self._tell_taken(result.value)  # it is held all the same, and its end is to be written down
+            return
         match result:
             case Err(error) if error.kind == "conflict" and not error.user_error:
                 self._later(error, self._take)

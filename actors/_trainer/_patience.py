@@ -27,6 +27,10 @@ class Patience:
             self._furthest = update
             self.row = 0
 
+    def went_back(self, update: int) -> None:
+        """Note a roll back to ``update``: what is trained behind it is other than what was completed before."""
+        self._furthest = min(self._furthest, update)
+
     def renew(self) -> None:
         """Forget the count: somebody has looked at the run."""
         self.row = 0

@@ -9,6 +9,7 @@ import pykka
 from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._genserver._reply import Pending
+from tinkex.actors._runs._names import position_of
 from tinkex.actors._runs._update_record import UpdateRecord
 from tinkex.actors._service._settings import ServiceOptions
 from tinkex.actors._trainer._board import Board
@@ -57,6 +58,8 @@ class Running:
     ) -> None:
         """Begin with a run that was not started."""
         self.epoch: Epoch | None = None
+        self.holds = False
+        """Whether the next epoch begins paused, as its user had the one before."""
         self.feeder: GenRef[Any] | None = None
         self.patience: Final = Patience(config.rebuild, host.runtime.new_random())
         self._host = host
@@ -146,7 +149,11 @@ class Running:
         begin = opened.begin
         self._log.info("run begins", epoch=opened.terms.epoch, update=begin.update, manifest=begin.manifest)
         self.enter("training")
-        self.epoch.go_on()
+        if self.holds:
+            self.holds = False
+            self.epoch.hold()
+        else:
+            self.epoch.go_on()
 
     # What happens in an epoch
 
@@ -232,11 +239,13 @@ class Running:
             end()
         else:
             report = Beat(self._board.status(None))
-            self._host.run_when("still mine", self.journal.ask(report, block=False), partial(self._gave_up, end))
+            token = self._waiting_for = object()
+            told = partial(self._gave_up, token, end)
+            self._host.run_when("still mine", self.journal.ask(report, block=False), told)
 
-    def _gave_up(self, end: Callable[[], None], result: Result[Any]) -> None:
-        if self._board.state in ENDED:
-            return
+    def _gave_up(self, token: object, end: Callable[[], None], result: Result[Any]) -> None:
+        if self._board.state in ENDED or token is not self._waiting_for:
+            return  # it was stopped meanwhile, and perhaps started again
         if isinstance(result, Err) and result.error.kind == "fenced":
             self.fail(result.error)
         else:
@@ -254,7 +263,8 @@ class Running:
             return
         self._board.rebuilds += 1
         self.note({"kind": "stalled", "reason": why, "update": self._board.update})
-        self._begin_later(why, self.close(error), seconds, None)
+        rollback = self._opening.rollback if self._opening is not None and self._opening.epoch == 0 else None
+        self._begin_later(why, self.close(error), seconds, rollback)
 
     def _roll_back(self, update: int, why: str) -> None:
         guard, board, epoch = self._config.loss_guard, self._board, self.epoch
@@ -271,9 +281,11 @@ class Running:
         lr_scale = board.lr_scale * guard.lr_factor
         self._log.warning("run rolls back", update=update, reason=why, manifest=target, lr_scale=lr_scale)
         self.note({"kind": "rollback", "update": update, "reason": why, "manifest": target, "lr_scale": lr_scale})
+        self.patience.went_back(position_of(target).update if target is not None else 0)
         self._begin_later(why, self.close(error), 0.0, Rollback(target, lr_scale, board.rollbacks + 1))
 
     def _begin_later(self, why: str, held: int | None, seconds: float, rollback: Rollback | None) -> None:
+        self.holds = self.holds or self._board.state == "paused"
         self.enter("restoring", why)
         token = self._waiting_for = object()
         self._host.run_after("begin again", seconds, partial(self._begin_again, token, why, held, rollback))
@@ -286,7 +298,7 @@ class Running:
         """End what the epoch holds, or what was being opened; return the number that the run is held under."""
         held = self._board.epoch or None
         if self._opening is not None:
-            held = self._opening.epoch or held
+            held = self._opening.epoch or self._opening.held
             self._opening.close()
             if self._opening.service is not None:
                 self._retired = self._opening.service.stop(block=False, reason="shutdown")
@@ -321,6 +333,7 @@ class Running:
     def _end(self, state: Any) -> None:
         if self._board.state in ENDED:
             return
+        self.holds = False
         error = self._board.error
         update = self._board.update
         self.note({"kind": "ended", "state": state, "update": update, "reason": error.message if error else None})

@@ -173,6 +173,9 @@ class Trainer(ClientActor[TrainerProxy]):
     def _on_resume(self, _message: messages.Resume) -> Result[RunStatus]:
         run = self._running()
         epoch = run.epoch
+        if run.holds:  # it is being rebuilt, and would be paused again behind that
+            run.holds = False
+            return Ok(self.run_status())
         if epoch is None or self._board.state not in ("training", "paused"):
             return Err(self._not_now("resume"))
         if epoch.training.held:
