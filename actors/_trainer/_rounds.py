@@ -40,7 +40,10 @@ class Rounds:
         self._over = over
         self._log = log
         self._journal: GenRef[Any] | None = None
-        self._beating = False
+        self._beating = 0
+        """Reports on their way."""
+        self._told: str | None = None
+        """The state that was reported last."""
         self._seen: set[int] = set()
         self._answers: dict[int, dict[str, Any]] = {}
         """To commands; those that are not known to be written down."""
@@ -54,7 +57,7 @@ class Rounds:
     def use(self, journal: GenRef[Any]) -> None:
         """Report to ``journal`` from now on."""
         self._journal = journal
-        self._beating = False
+        self._beating = 0
 
     def _tick(self) -> None:
         self._host.run_after("beat", BEAT_SECONDS, self._tick)
@@ -64,9 +67,12 @@ class Rounds:
         """Report the status, and hear of commands."""
         status = self._status()
         self._tell_pulse(status)
-        if self._journal is None or self._beating or status.epoch == 0 or not self._journal.is_alive():
+        if self._journal is None or status.epoch == 0 or not self._journal.is_alive():
             return
-        self._beating = True
+        if self._beating and status.state == self._told:
+            return  # a new state is told at once: the last one may have no later beat
+        self._beating += 1
+        self._told = status.state
         self._host.run_when("beat", self._journal.ask(Beat(status), block=False), self._beaten)
 
     def _tell_pulse(self, status: RunStatus) -> None:
@@ -84,7 +90,7 @@ class Rounds:
         self._pulse.beat(RunPulse(status.run, status.update, phase, state, budget))
 
     def _beaten(self, result: Result[list[Command]]) -> None:
-        self._beating = False
+        self._beating = max(self._beating - 1, 0)
         match result:
             case Err(error) if error.kind == "fenced" or "log" in error.data:
                 self._over(error)
