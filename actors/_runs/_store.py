@@ -10,6 +10,7 @@ import msgspec
 
 from tinkex.actors._leases._process import Process, this_process
 from tinkex.actors._runs._database import Database, create_database, refused
+from tinkex.actors._runs._folder import RunFolder
 from tinkex.actors._runs._inbox import Inbox, supersede_stops
 from tinkex.actors._runs._lineage import descends
 from tinkex.actors._runs._names import STORE_FILE, check_run_name, parse_position, position_of
@@ -80,7 +81,8 @@ class RunStore(Inbox, Shelf):
 
         Raises:
             TinkexError: kind ``conflict``: there is a run of that name; ``validation``: it cannot be named so, or the
-                configuration is not plain JSON.
+                configuration is not plain JSON; ``resume_refused``: there are checkpoints of such a run, which this
+                store does not know.
         """
         error = check_run_name(name)
         if error is not None:
@@ -96,6 +98,9 @@ class RunStore(Inbox, Shelf):
                     category="user",
                     data={"run": other[0]},
                 )
+            folder = RunFolder(self.root, name)
+            if folder.manifest_names():
+                raise _store_lost(folder)
             query = "INSERT INTO runs (name, created, config) VALUES (?, ?, ?)"
             change.execute(query, (name, self._now(), text))
 
@@ -297,6 +302,16 @@ def fenced(name: str, held: int, epoch: int) -> TinkexError:
         kind="fenced",
         category="user",
         data={"run": name, "held": held, "epoch": epoch},
+    )
+
+
+def _store_lost(folder: RunFolder) -> TinkexError:
+    return TinkexError(
+        f"there are checkpoints of a run {folder.name!r} in {folder.manifests}, and the run store beside it does not "
+        f"know that run: bring back the {STORE_FILE} that it was in, or choose another name to begin a new run",
+        kind="resume_refused",
+        category="user",
+        data={"run": folder.name, "problem": "missing", "file": str(folder.manifests)},
     )
 
 
