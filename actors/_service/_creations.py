@@ -58,6 +58,8 @@ class Creations:
         self._opening = False
         self._waiting: list[Creation] = []
         self._creations: dict[int, Creation] = {}
+        self._starting: dict[str, None] = {}
+        """The ids of clients that the supervisor was asked to start and has not answered for, given up or not."""
         self.created: Callable[[GenRef[Any]], None] = _nobody
         """Told of each client whose create is done."""
 
@@ -67,8 +69,9 @@ class Creations:
         return self._session.session_id if self._session is not None else None
 
     def child_ids(self) -> list[str]:
-        """Return the supervisor's ids of all clients made here that may live, oldest first."""
-        return [creation.child_id for creation in list(self._creations.values()) if creation.client is not None]
+        """Return the supervisor's ids of all clients made here that live or will, oldest first. Any thread."""
+        living = [creation.child_id for creation in list(self._creations.values()) if creation.client is not None]
+        return [*living, *list(self._starting)]
 
     def status(self) -> list[OperationStatus]:
         """Return what ``Status()`` says about creates under way."""
@@ -212,10 +215,14 @@ class Creations:
             restart="temporary",
             shutdown=TrainingClient.shutdown,
         )
+        self._starting[spec.id] = None
         started = self._supervisor.ask(messages.StartChild(spec), block=False)
+        if self._actor.actor_stopped.is_set():  # killed meanwhile: its finalizer may have come before this start
+            self._supervisor.ask(messages.TerminateChild(spec.id), block=False)
         self._actor.run_when("client started", started, partial(self._started, creation, lease))
 
     def _started(self, creation: Creation, lease: Lease, result: Result[Any]) -> None:
+        self._starting.pop(creation.child_id, None)
         match result:
             case Err(error):
                 self._keeper.release(lease)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, Literal, Unpack, cast
 
 import pykka
 
-from tinkex.actors._genserver._client import ClientActor
+from tinkex.actors._genserver._client import Call, ClientActor
 from tinkex.actors._genserver._deferred import Deferred
 from tinkex.actors._genserver._dispatch import exposed, on
 from tinkex.actors._genserver._ref import GenRef
@@ -94,6 +94,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self._creations: Creations | None = None
         self._reaper_id = f"reaper-{self.actor_urn}"
         self._state: State = "ready"
+        self._waits_for_questions = True
         self._log = log(actor="ServiceClient", actor_urn=self.actor_urn)
 
     @classmethod
@@ -262,19 +263,21 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
     # Ending
 
     def on_drain(self) -> None:
-        """Give up creates, stop the clients, release what they held, finish the sessions; in this order."""
+        """Give up creates, stop the clients, release what they held, finish the sessions, answer what is asked."""
         self._state = "stopping"
         self._creates().stop()
         self._recovery.stop()
         left = self.stop_seconds()
         for_clients = max(left - FINISH_SECONDS, left / 2.0)
+        self.run_after("questions late", for_clients, self._questions_late)
         if not self._supervisor.is_alive():
             self._finish()
         elif self._owns_supervisor:
             self._supervisor.stop(block=False, reason="shutdown", shutdown=for_clients)
         else:
-            self.run_after("clients late", for_clients, self._finish)
-            self._terminate([self._reaper_id, *self._recovery.child_ids, *self._creates().child_ids()])
+            child_ids = [self._reaper_id, *self._recovery.child_ids, *self._creates().child_ids()]
+            self.run_after("clients late", for_clients, partial(self._clients_late, child_ids))
+            self._terminate(child_ids)
 
     def _terminate(self, child_ids: list[str]) -> None:
         if not child_ids:
@@ -283,6 +286,13 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         youngest = child_ids.pop()
         stopped = self._supervisor.ask(messages.TerminateChild(youngest), block=False)
         self.run_when("child stopped", stopped, lambda _result: self._terminate(child_ids))
+
+    def _clients_late(self, child_ids: list[str]) -> None:
+        """Leave the end of those that are left to a supervisor that is busy: it outlives this actor."""
+        with contextlib.suppress(pykka.ActorDeadError):
+            while child_ids:
+                self._supervisor.tell(messages.TerminateChild(child_ids.pop()))
+        self._finish()
 
     def _supervisor_down(self, down: Down) -> None:
         if self._state == "stopping":
@@ -301,7 +311,21 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
     def _finished(self) -> None:
         self._state = "finished"
         self._leases.end()
-        self.drained()
+        self._maybe_drained()
+
+    def call_ended(self, call: Call, result: Result[Any]) -> None:
+        """Go on to the end, if this was the last question that it waited for."""
+        del call, result
+        self._maybe_drained()
+
+    def _questions_late(self) -> None:
+        self._waits_for_questions = False
+        self._maybe_drained()
+
+    def _maybe_drained(self) -> None:
+        """End, once all is given back and what was accepted before the stop is answered, or had its time."""
+        if self._state == "finished" and not (self._waits_for_questions and self.calls_open):
+            self.drained()
 
     def _end_children(self, _reason: str) -> None:
         """The finalizer: whatever the end, no client and no session outlives this actor."""
