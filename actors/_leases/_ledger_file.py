@@ -101,9 +101,10 @@ class LedgerFile:
         new = self.path.with_name(self.path.name + ".new")
         fd = os.open(new, _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            _lock(fd)
+            if _lock(fd) == "theirs":  # a successor takes it for a dead one's draft; it would hold what we go on with
+                raise BlockingIOError(errno.EAGAIN, "the draft is held by another process")
             _write(fd, raw)
-            new.replace(self.path)  # fails, where a successor took it for a dead one's draft and swept it
+            new.replace(self.path)  # fails, where a successor has swept it already
         except OSError:
             os.close(fd)
             with contextlib.suppress(OSError):
