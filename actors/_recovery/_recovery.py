@@ -11,7 +11,7 @@ from tinkex.actors._genserver._client import ClientActor
 from tinkex.actors._genserver._ref import GenRef
 from tinkex.actors._runtime._log import log
 from tinkex.actors._transport import Transport
-from tinkex.protocol import ChildSpec, Ok, Recovered, RecoveryFailed, RecoveryPolicy, Result, messages
+from tinkex.protocol import ChildSpec, Err, Recovered, RecoveryFailed, RecoveryPolicy, Result, messages
 from tinkex.protocol.replies import OperationStatus
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ class Recovery:
         self._actor.run_when("recoverer started", started, self._started)
 
     def _started(self, result: Result[Any]) -> None:
-        if not isinstance(result, Ok):
+        if isinstance(result, Err):
+            log(actor_urn=self._actor.actor_urn).error("recoverer not started", error=result.error.message)
+            self._start_later()
             return
         recoverer: GenRef[Any] = result.value
         self._recoverer = recoverer
@@ -114,6 +116,10 @@ class Recovery:
         self._recoverer = None
         if not self._stopping and self._supervisor.is_alive():
             log(actor_urn=self._actor.actor_urn).error("recoverer down, starting another")
+            self._start_later()
+
+    def _start_later(self) -> None:
+        if not self._stopping and self._supervisor.is_alive():
             self._actor.run_after("another recoverer", RESTART_SECONDS, self._start)
 
     def _tell(self, client: GenRef[Any]) -> None:

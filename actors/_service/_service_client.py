@@ -35,7 +35,7 @@ from tinkex.actors._supervision._supervisor import Supervisor
 from tinkex.actors._training._checkpoint import get_checkpoint_info
 from tinkex.actors._training._progress import progress_seconds
 from tinkex.actors._transport import Limits, Transport, profile_of, share_courtesy
-from tinkex.protocol import ChildSpec, Ok, Result, messages
+from tinkex.protocol import ChildSpec, Err, Ok, Result, messages
 from tinkex.protocol.replies import (
     ActorStatus,
     CheckpointInfo,
@@ -116,15 +116,19 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
 
     def on_start(self) -> None:
         """Start the supervisor, unless one was given, and under it the reaper."""
-        supervisor: GenRef[Any] = self._given_supervisor if self._given_supervisor is not None else Supervisor.start()
-        self._supervisor = supervisor
+        try:
+            given = self._given_supervisor
+            self._supervisor = supervisor = given if given is not None else Supervisor.start()
+        except BaseException:
+            self._leases.end()
+            raise
         self.add_finalizer(self._end_children)
         supervisor.monitor(lambda down: self.run_soon("supervisor down", partial(self._supervisor_down, down)))
         self._leases.inherit()
         self._start_reaper()
         announcer = Announcer(self.runtime, "on_queue_state_change", self._settings.on_queue_state_change)
         keeper = Keeper(self._book, self._release, announcer.tell, self._settings.tags, self._settings.user_metadata)
-        self._creations = Creations(self, self._transport, self._settings, self._book, keeper, supervisor, self._log)
+        creations = Creations(self, self._transport, self._settings, self._book, keeper, supervisor, self._log)
         self._recovery = Recovery(
             self,
             self._transport,
@@ -133,7 +137,10 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             on_recovery=self._settings.on_recovery,
             on_failure=self._settings.on_failure,
         )
-        self._creations.created = self._recovery.watch
+        creations.created = self._recovery.watch
+        self._creations = creations
+        if self.actor_stopped.is_set():  # killed meanwhile: its finalizer came before what was begun here
+            self._end_children("killed")
 
     # What orchestrators call through a proxy; each is a message too, documented in ``tinkex.protocol.messages``.
 
@@ -275,9 +282,12 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         elif self._owns_supervisor:
             self._supervisor.stop(block=False, reason="shutdown", shutdown=for_clients)
         else:
-            child_ids = [self._reaper_id, *self._recovery.child_ids, *self._creates().child_ids()]
+            child_ids = self._child_ids()
             self.run_after("clients late", for_clients, partial(self._clients_late, child_ids))
             self._terminate(child_ids)
+
+    def _child_ids(self) -> list[str]:
+        return [self._reaper_id, *self._creates().child_ids(), *self._recovery.child_ids]
 
     def _terminate(self, child_ids: list[str]) -> None:
         if not child_ids:
@@ -336,8 +346,9 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
                 self._supervisor.monitor(lambda _down: self._finish_elsewhere())
                 self._supervisor.stop(block=False, reason="shutdown")
                 return
-            for child_id in reversed([self._reaper_id, *self._creates().child_ids(), *self._recovery.child_ids]):
-                self._supervisor.tell(messages.TerminateChild(child_id))
+            if self._creations is not None:  # else it is starting, and comes here at the end of that
+                for child_id in reversed(self._child_ids()):
+                    self._supervisor.tell(messages.TerminateChild(child_id))
         except pykka.ActorDeadError:
             self._log.debug("supervisor was down already")
         self._finish_elsewhere()
@@ -351,7 +362,9 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
         self.run_when("reaper started", started, self._reaper_started)
 
     def _reaper_started(self, result: Result[Any]) -> None:
-        if not isinstance(result, Ok):
+        if isinstance(result, Err):
+            self._log.error("reaper not started", error=result.error.message)
+            self.run_after("another reaper", RESTART_SECONDS, self._start_another_reaper)
             return
         reaper: GenRef[Any] = result.value
         self._release.reaper = reaper
@@ -367,7 +380,7 @@ class ServiceClient(ClientActor[ServiceClientProxy]):
             self.run_after("another reaper", RESTART_SECONDS, self._start_another_reaper)
 
     def _start_another_reaper(self) -> None:
-        if self._state == "ready":
+        if self._state == "ready" and self._supervisor.is_alive():
             self._start_reaper()
 
     def _creates(self) -> Creations:
