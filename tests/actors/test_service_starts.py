@@ -68,7 +68,7 @@ def test_a_helper_that_found_no_thread_is_started_later(
             clock.advance(1.0)
             return bool(_living(helper))
 
-        eventually(started, 5.0)
+        eventually(started)
         service.stop()
 
 

@@ -16,7 +16,7 @@ from tinkex.actors._runs._rows import Taken
 from tinkex.actors._runs._store import RunStore
 from tinkex.actors._trainer._journal import Journal, Take
 from tinkex.actors._trainer._loss_watch import Bad, LossWatch
-from tinkex.protocol import Err, LossGuard, RunStatus, TinkexError, messages
+from tinkex.protocol import Err, LossGuard, RebuildPolicy, RunStatus, TinkexError, messages
 
 BUSY = TinkexError("another process holds the store locked", kind="conflict", category="unknown")
 
@@ -38,7 +38,8 @@ def test_a_run_is_taken_back_also_where_the_store_is_busy_at_first(
 ) -> None:
     monkeypatch.setattr("tinkex.actors._runs._database.Database.__init__.__defaults__", (0.01,))
     gate = Gate(4)
-    with trainer(config(tmp_path, url, Program(gate=gate))) as ref:
+    rebuild = RebuildPolicy(max_rebuilds=1000, backoff_seconds=0.01, max_backoff_seconds=0.05)
+    with trainer(config(tmp_path, url, Program(gate=gate), rebuild=rebuild)) as ref:
         assert gate.reached.wait(30.0)
         take_it(tmp_path)
         ended = ref.ask(messages.WaitUntilDone(await_timeout=60.0))
