@@ -63,11 +63,12 @@ def run_supervise(
 ) -> int:
     """Run ``command`` until it has ended for good; return the status to end with. Blocks, on the main thread.
 
-    It is started again when a signal killed it, when it says that it can be resumed (75), and at every other status but
-    0, 1 (a final failure) and 2 (bad input); also when its pulse stops, or when a run in it does not get on for another
-    reason than its training program's own work: then it is asked to end, and killed after the grace. SIGTERM, SIGINT and SIGHUP (as SIGTERM) are passed on to all of its
-    process group, and the supervision ends when that has. Nothing but its own group is ever signalled. Should the
-    supervising process itself be killed, the command runs on, unwatched.
+    It is started again when a signal killed it, when it says that it can be resumed (75), and at every other status
+    but 0, 1 (a final failure) and 2 (bad input); also when its pulse stops, or when a run in it does not get on for
+    another reason than its training program's own work: then it is asked to end, and killed after the grace.
+    SIGTERM, SIGINT and SIGHUP (as SIGTERM) are passed on to all of its process group, and the supervision ends when
+    that has. Nothing but its own group is ever signalled. Should the supervising process itself be killed, the
+    command runs on, unwatched.
 
     Args:
         command: the program and its arguments.
