@@ -288,12 +288,13 @@ async def test_a_piece_waits_until_the_socket_has_taken_what_the_transport_holds
 ) -> None:
     arrived = bytearray()
     puts = 0
+    here, there = socket.socketpair()
 
     class Full(Wire):
         """Holds what it is given while the socket is full, until the loop's next round."""
 
         def get_extra_info(self, name: str, default: Any = None) -> Any:
-            return SimpleNamespace(fileno=lambda: 77) if name == "socket" else default
+            return here if name == "socket" else default
 
         def write(self, data: Any) -> None:
             if puts == 0:  # the head
@@ -308,24 +309,25 @@ async def test_a_piece_waits_until_the_socket_has_taken_what_the_transport_holds
 
     def put(file: int, data: memoryview) -> int:
         nonlocal puts
-        assert file == 77
+        assert file == here.fileno()
         puts += 1
         if puts == 2:
             raise BlockingIOError
         arrived.extend(data)
         return len(data)
 
-    monkeypatch.setattr(_connection, "os", SimpleNamespace(name="posix", write=put))
-    connection = Connection()
-    connection.connection_made(Full(connection, None))
-    body = random.Random(1).randbytes(3 * PIECE_BYTES)
-    exchange = asyncio.ensure_future(connection.exchange(b"HEAD", body, 5.0))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert bytes(arrived) == b"HEAD" + body
-    connection.data_received(OK)
-    assert (await exchange).status == 200
-    connection.connection_lost(None)
+    with here, there:
+        monkeypatch.setattr(_connection, "os", SimpleNamespace(name="posix", write=put))
+        connection = Connection()
+        connection.connection_made(Full(connection, None))
+        body = random.Random(1).randbytes(3 * PIECE_BYTES)
+        exchange = asyncio.ensure_future(connection.exchange(b"HEAD", body, 5.0))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert bytes(arrived) == b"HEAD" + body
+        connection.data_received(OK)
+        assert (await exchange).status == 200
+        connection.connection_lost(None)
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, ConnectionResetError])
