@@ -16,7 +16,7 @@ from pathlib import Path
 from mutants.protections import PROTECTIONS, Protection
 
 HOUSE = Path(__file__).resolve().parents[2]
-ROOMS = ("actors", "cli", "engine", "protocol", "src", "tests", "docs")
+ROOMS = ("actors", "bench", "cli", "engine", "protocol", "src", "tests", "docs")
 SECONDS = 300
 WORKERS = 2
 
