@@ -11,7 +11,7 @@ import pytest
 from support_clients import create, data, eventually
 from support_servers import Scripted, client, reply
 from tinkex.actors import TrainingClientRef
-from tinkex.actors._runtime._runtime import Runtime
+from tinkex.actors._training._runway import Runway
 from tinkex.protocol import AdamParams, Err, Result, TinkexError, messages
 
 STEPS = 12
@@ -28,6 +28,9 @@ class Failing(Scripted):
         self.said = False
         self.behind = 0
         self.polled, self.reached, self.rested = threading.Event(), threading.Event(), threading.Event()
+        self.known = threading.Event()
+        """The io loop knows of the failure."""
+
         self._may_say, self._may_take = asyncio.Event(), asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pass = ""
@@ -58,11 +61,11 @@ class Failing(Scripted):
         return accepted
 
     def say(self) -> None:
-        """Answer for the pass; return when the io loop knows it."""
-        io = Runtime.current().io
-        tasks = io.open_tasks()
+        """Answer for the pass; return when its client's mailbox holds the failure."""
+        assert self._loop is not None
         self._set(self._may_say)
-        eventually(lambda: io.open_tasks() < tasks)
+        assert self.known.wait(20)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(20)  # it is told in the same turn
 
     def take(self) -> None:
         """Take the first step, and what comes behind it."""
@@ -99,6 +102,17 @@ def begin(server: Failing, training: TrainingClientRef) -> tuple[Any, list[Any]]
     return passed, steps
 
 
+def tells(monkeypatch: pytest.MonkeyPatch, server: Failing) -> None:
+    """Have ``server`` know when the io loop knows of a failure."""
+    halt = Runway.halt
+
+    def telling(runway: Runway) -> None:
+        halt(runway)
+        server.known.set()
+
+    monkeypatch.setattr(Runway, "halt", telling)
+
+
 def error_of(result: Result[Any]) -> TinkexError:
     assert isinstance(result, Err)
     return result.error
@@ -112,8 +126,11 @@ def lost() -> httpx.Response:
     return reply(410, {"detail": "that is gone"})
 
 
-def test_a_step_that_is_called_back_before_its_client_has_heard_of_the_failure_lets_none_go() -> None:
+def test_a_step_that_is_called_back_before_its_client_has_heard_of_the_failure_lets_none_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server = Failing(failed())
+    tells(monkeypatch, server)
     with client(server) as ref:
         passed, steps = begin(server, create(ref))
         first = Busy(steps[-1])
@@ -132,9 +149,10 @@ def test_a_step_that_is_called_back_before_its_client_has_heard_of_the_failure_l
 
 @pytest.mark.parametrize("verdict", [failed, lost])
 def test_a_pass_that_is_cancelled_when_its_failure_is_known_spoils_what_stands_behind_it(
-    verdict: Callable[[], httpx.Response],
+    verdict: Callable[[], httpx.Response], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Failing(verdict())
+    tells(monkeypatch, server)
     with client(server) as ref:
         training = create(ref)
         passed, steps = begin(server, training)

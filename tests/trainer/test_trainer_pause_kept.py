@@ -54,7 +54,7 @@ def test_a_rebuild_ends_no_pause_and_a_resume_does(
         server.open.set()
         if when == "restored":
             run = until(ref, lambda run: run.epoch == 2 and run.state not in ("restoring", "training"))
-            assert (run.state, run.update) == ("paused", run.durable_update)
+            assert (run.state, run.update) == ("paused", run.durable_update or 0)
             ref.ask(messages.Resume()).unwrap()
         assert ref.ask(messages.WaitUntilDone(await_timeout=60.0)).unwrap().state == "finished"
     assert [update for update, _, _ in sequence(tmp_path)] == list(range(1, 13))
