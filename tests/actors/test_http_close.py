@@ -1,6 +1,7 @@
 """The pool of connections is closed once, by whoever leaves last, whatever is under way when it is to be closed."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -54,14 +55,12 @@ async def test_it_is_closed_behind_the_last_exchange_that_is_under_way() -> None
     assert pool.closed_with == [0]
 
 
-async def test_a_transport_that_two_clients_share_is_closed_when_neither_is_in_the_midst_of_an_exchange() -> None:
-    pool = Pool()
-    one, other = (Http("http://127.0.0.1:1", ApiKey("tml-x"), pool) for _ in range(2))
+async def close_one_while_the_other_asks(pool: Pool, one: Http, other: Http, asks: Callable[[], Any]) -> None:
     pool.gate.set()
     assert isinstance(await ask(one), HttpReply)
     pool.gate.clear()
     pool.entered.clear()
-    under_way = ask(other)
+    under_way = asyncio.ensure_future(asks())
     await pool.entered.wait()
     await one.close()
     assert pool.closed_with == []
@@ -69,6 +68,12 @@ async def test_a_transport_that_two_clients_share_is_closed_when_neither_is_in_t
     assert isinstance(await under_way, HttpReply)
     assert pool.closed_with == [0]
     await other.close()
+
+
+async def test_a_transport_that_two_clients_share_is_closed_when_neither_is_in_the_midst_of_an_exchange() -> None:
+    pool = Pool()
+    one, other = (Http("http://127.0.0.1:1", ApiKey("tml-x"), pool) for _ in range(2))
+    await close_one_while_the_other_asks(pool, one, other, lambda: ask(other))
     assert pool.closed_with == [0, 0]
 
 
@@ -76,17 +81,7 @@ async def test_so_it_is_where_the_tests_reach_it_through_the_fast_lane(monkeypat
     change_lanes(monkeypatch)
     pool = Pool()
     one, other = (Http("http://127.0.0.1:1", ApiKey("tml-x"), pool) for _ in range(2))
-    pool.gate.set()
-    assert isinstance(await ask(one), HttpReply)
-    pool.gate.clear()
-    pool.entered.clear()
-    under_way = asyncio.create_task(other.post("/x", b"{}", read_seconds=5.0))
-    await pool.entered.wait()
-    await one.close()
-    assert pool.closed_with == []
-    pool.gate.set()
-    assert isinstance(await under_way, HttpReply)
-    await other.close()
+    await close_one_while_the_other_asks(pool, one, other, lambda: other.post("/x", b"{}", read_seconds=5.0))
     assert pool.closed_with == [0]
 
 

@@ -1,6 +1,5 @@
 """The state folder and the files in it: who may write there, who holds what, and disks that refuse."""
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -16,7 +15,7 @@ import pytest
 
 from support_ledger import URL, files, held_in, ledger, model, session
 from tinkex.actors import ServiceClient
-from tinkex.actors._leases import _ledger, _ledger_file, _process
+from tinkex.actors._leases import _ledger, _process
 from tinkex.actors._leases._lease import LeaseBook
 from tinkex.actors._leases._ledger import open_ledger
 from tinkex.actors._leases._ledger_file import LedgerFile
@@ -376,27 +375,3 @@ def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:
         ended.note(SessionReleased("a"), FoundDead(1.0))
         ended.end()
         assert set(held_in(ended.path).sessions) == {"a"}
-
-
-def test_a_file_written_anew_is_still_held_where_a_successor_looked_at_the_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = LedgerFile.create(tmp_path, "here")
-    lock, looking = _ledger_file._lock, list[int]()
-
-    def after_a_successor(fd: int) -> _ledger_file.Locked:
-        if not looking:
-            (draft,) = tmp_path.glob("*.new")
-            looking.append(os.open(draft, os.O_RDWR))
-            assert lock(looking[0]) == "ours"
-        return lock(fd)
-
-    monkeypatch.setattr(_ledger_file, "_lock", after_a_successor)
-    with contextlib.suppress(OSError):
-        file.rewrite(b"new\n")
-    os.close(looking[0])
-    file.append(b"more\n")
-    assert file.path.read_bytes().endswith(b"more\n")
-    assert LedgerFile.take(file.path) is None, "its writer lives"
-    file.remove()
-    assert list(tmp_path.iterdir()) == []

@@ -1,21 +1,13 @@
 """What no checkpoint holds is bounded by the policy, however long a commit takes."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_trainer import Program, config, trainer
 from tinkex.protocol import CheckpointPolicy, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 @pytest.mark.parametrize(("every", "depth"), [(1, 1), (1, 3), (2, 2), (3, 2), (5, 1)])

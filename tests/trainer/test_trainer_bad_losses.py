@@ -1,13 +1,12 @@
 """Losses that are no numbers, and roll backs to checkpoints that are just being deleted."""
 
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, finish, sequence, trainer, until
 from tinkex.actors._runs._store import RunStore
 from tinkex.actors._trainer._journal import Journal, Rollback
@@ -15,12 +14,6 @@ from tinkex.actors._trainer._keeping import Keeping
 from tinkex.actors._trainer._loss_watch import Bad, LossWatch
 from tinkex.actors._trainer._training import Training
 from tinkex.protocol import CheckpointPolicy, LossGuard, RetentionPolicy, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 class Judging(Program):

@@ -2,14 +2,12 @@
 
 import sqlite3
 import threading
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support_clients import eventually
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, sequence, trainer, until
 from tinkex.actors._runs._command import command_run
 from tinkex.actors._runs._rows import Taken
@@ -19,12 +17,6 @@ from tinkex.actors._trainer._loss_watch import Bad, LossWatch
 from tinkex.protocol import Err, LossGuard, RebuildPolicy, RunStatus, TinkexError, messages
 
 BUSY = TinkexError("another process holds the store locked", kind="conflict", category="unknown")
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def take_it(root: Path) -> None:

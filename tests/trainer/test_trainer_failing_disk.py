@@ -3,24 +3,16 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, finish, sequence, trainer, until
 from tinkex.actors._runs._event_log import EventLog
 from tinkex.actors._runs._folder import refused_by_disk
 from tinkex.actors._trainer._journal import Journal
 from tinkex.protocol import CheckpointPolicy, Err, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 class FullDisk:

@@ -1,20 +1,12 @@
 """The last that a run's store hears of it is how it ended, however soon its process is gone then."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, trainer
 from tinkex.actors._runs._store import RunStore
 from tinkex.protocol import messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def test_a_stop_without_a_save_is_written_down_before_the_trainer_is_gone(

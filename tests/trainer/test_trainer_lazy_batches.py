@@ -1,20 +1,12 @@
 """A batch whose parts can be read only once: what is sent is what the program made, never an empty rest."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from support_engine_url import engine_url
 from support_trainer import Program, config, datum, finish, rows_of, sequence
 from tinkex.actors._programs._program import Batch
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 class Once(Program):

@@ -1,20 +1,12 @@
 """A run store that was deleted: a run that has checkpoints does not begin again as if it had none."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from support_engine_url import engine_url
 from support_trainer import Program, config, finish, sequence
 from tinkex.actors._runs._folder import RunFolder
 from tinkex.protocol import TinkexError
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def test_a_run_whose_store_is_gone_is_refused_and_left_as_it_was(url: str, tmp_path: Path) -> None:

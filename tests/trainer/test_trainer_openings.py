@@ -1,6 +1,5 @@
 """What is wrong with the server or the settings when an epoch opens: it waits, goes round it, or fails and says why."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +7,10 @@ import httpx
 import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, finish, trainer, until
 from tinkex.actors import ServiceClient
 from tinkex.actors._trainer import _opening
 from tinkex.protocol import Err, LoraConfig, TinkexError, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def test_a_service_that_ends_while_an_epoch_opens_is_replaced(

@@ -1,6 +1,6 @@
 """What a trainer is told while it does something else: each word is answered, and does what it says."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import pykka
 import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_slow_server import SlowServer
 from support_trainer import Gate, Program, config, finish, sequence, trainer, until
 from tinkex.actors import Trainer
@@ -17,12 +16,6 @@ from tinkex.actors._runs._store import RunStore
 from tinkex.actors._trainer import _saves
 from tinkex.actors._trainer._loss_watch import Bad, LossWatch
 from tinkex.protocol import CheckpointPolicy, Err, Ok, WatchdogPolicy, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def test_a_rebuild_that_was_waiting_does_not_come_to_a_run_that_was_stopped_and_started(

@@ -1,21 +1,13 @@
 """A run that its user has paused stays so when it must be rebuilt."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from support_engine_url import engine_url
 from support_slow_server import SlowServer
 from support_trainer import Gate, Program, config, sequence, trainer, until
 from tinkex.protocol import messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 class LosesWeights(SlowServer):

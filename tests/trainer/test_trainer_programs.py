@@ -1,24 +1,17 @@
 """Programs as users write them: what they hand over is taken as it was, or refused in their own words."""
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from support_engine_url import engine_url
 from support_trainer import Program, config, datum, finish, sequence, trainer
 from tinkex.actors import Batch
 from tinkex.actors._runs._folder import RunFolder
 from tinkex.protocol import AdamParams, CheckpointPolicy, Err, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def manifests(root: Path) -> list[Any]:

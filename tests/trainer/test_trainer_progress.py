@@ -1,22 +1,14 @@
 """What counts as progress between rebuilds: behind a roll back, the updates from there on."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_trainer import Program, config, sequence, trainer
 from tinkex.actors._trainer._loss_watch import Bad, LossWatch
 from tinkex.protocol import CheckpointPolicy, LossGuard, RebuildPolicy, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def test_a_run_that_went_far_back_and_loses_its_session_now_and_then_gets_on(

@@ -1,22 +1,14 @@
 """What a watcher outside hears of a run: a program that takes its time is no process to be started again."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from support_clients import eventually
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, trainer
 from tinkex.actors._trainer._pulse import PULSE_FILE, Pulse, read_pulse
 from tinkex.actors._trainer._pulse_watch import LOOK_SECONDS, judge_pulse
 from tinkex.protocol import messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def at_a_batch(pulse: Pulse) -> bool:

@@ -1,6 +1,5 @@
 """Saves that fail, or that the server's list lags behind, cost time and no run."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,9 @@ import httpx
 import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, finish, sequence, trainer, until
 from tinkex.actors._trainer import _saves
 from tinkex.protocol import Err, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 @pytest.fixture(autouse=True)

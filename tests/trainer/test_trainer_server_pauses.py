@@ -1,7 +1,7 @@
 """Pauses by the server belong to the epoch that they paused."""
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,12 @@ import httpx
 import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_slow_server import SlowServer
 from support_trainer import Gate, Program, config, trainer, until
 from tinkex.actors._trainer._running import Running
 from tinkex.actors._trainer._trainer_proxy import TrainerRef
 from tinkex.actors._trainer._watchdog import Phase, Watchdog
 from tinkex.protocol import CheckpointPolicy, QueueStateChange, RunStatus, WatchdogPolicy, messages
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 @pytest.fixture

@@ -1,24 +1,15 @@
 """A trainer whose run was taken over says so, whatever its ended session made a server answer."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_trainer import Gate, Program, config, trainer
 from tinkex.actors._runs._store import RunStore
 from tinkex.protocol import Err, messages
 
 FAILED = {"error": "forward_backward did not run: whatever a server says then", "category": "user"}
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def how_it_ends(url: str, folder: Path, *, taken_over: bool) -> str:

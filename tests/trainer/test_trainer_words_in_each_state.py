@@ -1,26 +1,18 @@
 """Each word that a trainer is told is answered in each state that a run can be in."""
 
 import errno
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support_clients import Faults
-from support_engine_url import engine_url
 from support_slow_server import SlowServer
 from support_trainer import Gate, Program, config, trainer, until
 from tinkex.actors._trainer._trainer_proxy import TrainerRef
 from tinkex.protocol import CheckpointPolicy, Err, Ok, Result, messages
 
 SECONDS = 20.0
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 def told(ref: TrainerRef, message: Any) -> str:

@@ -1,6 +1,5 @@
 """``verify_resume``: passes on the engine bit for bit, names what a server lost, and leaves nothing behind."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from tinkex.actors._trainer._verify_resume import verify_resume
 from tinkex.engine._compute._compute import Compute
 from tinkex.protocol import AdamParams, Err, Result, messages
 from tinkex.protocol.replies import ResumeVerdict
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with engine_url(tmp_path_factory.mktemp("engine")) as address:
-        yield address
 
 
 class Still(Program):
